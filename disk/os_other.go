@@ -1,0 +1,5 @@
+//go:build !linux
+
+package disk
+
+func syncMany(names []string) error { return syncEach(names) }

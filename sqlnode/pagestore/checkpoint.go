@@ -1,0 +1,511 @@
+package pagestore
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// Capture is the state of a group at one index of its log, to be made durable beside the
+// entries that follow.
+type Capture struct {
+	g       *Group
+	index   uint64
+	tenants []capturedTenant
+	dirty   []*Tenant
+	private []*segment
+	seq     uint64
+	written *unit
+}
+
+type capturedTenant struct {
+	t       *Tenant
+	rec     tenant.Tenant
+	log     State
+	logTime int64
+	index   uint64
+	dirty   bool
+	held    bool
+}
+
+// Capture takes the group's state after the newest entry applied. It is called by
+// the goroutine that calls Apply, and is quick. While parts of a large transaction
+// are still coming it returns ErrStagingOpen: only the log has them.
+func (g *Group) Capture() (*Capture, error) {
+	g.mu.Lock()
+	if g.mu.staging > 0 {
+		g.mu.Unlock()
+		return nil, ErrStagingOpen
+	}
+	c := &Capture{g: g, index: g.mu.index}
+	all := make([]*Tenant, 0, len(g.mu.tenants))
+	for _, t := range g.mu.tenants {
+		all = append(all, t)
+	}
+	dirty := g.mu.dirty
+	g.mu.dirty = map[*Tenant]struct{}{}
+	g.mu.logged = 0
+	g.mu.changed = time.Time{}
+	g.mu.Unlock()
+	c.seq = g.files.takeSeq()
+	for _, t := range all {
+		_, isDirty := dirty[t]
+		t.mu.Lock()
+		ct := capturedTenant{t: t, rec: t.mu.rec, log: t.mu.log, logTime: t.mu.logTime, index: t.mu.index, dirty: isDirty}
+		if isDirty && t.mu.log != t.mu.durable {
+			ct.held = true
+			t.mu.holds = append(t.mu.holds, ct.log.TXID)
+			if s := t.mu.store; s != nil {
+				s.pin(ct.log.TXID)
+			}
+		}
+		t.mu.Unlock()
+		c.tenants = append(c.tenants, ct)
+	}
+	for t := range dirty {
+		c.dirty = append(c.dirty, t)
+	}
+	return c, nil
+}
+
+// Persist writes a segment with all that changed up to the capture, syncs it, and
+// writes the manifest to w. It runs beside Apply. The log may drop its entries up
+// to the capture when what was written to w is durable.
+func (c *Capture) Persist(w io.Writer) error {
+	if err := c.writeUnit(); err != nil {
+		return err
+	}
+	m := manifest{group: c.g.cfg.ID, index: c.index, units: c.g.files.list()}
+	for _, ct := range c.tenants {
+		m.tenants = append(m.tenants, manifestTenant{rec: ct.rec, state: ct.log, time: ct.logTime, index: ct.index})
+	}
+	b, err := m.encode()
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// Release ends the capture, whether persisted or not.
+func (c *Capture) Release() {
+	for i := range c.tenants {
+		c.tenants[i].release()
+	}
+	if c.written == nil {
+		// Nothing was written: what was dirty still is.
+		c.g.mu.Lock()
+		for _, t := range c.dirty {
+			if !t.gone() {
+				c.g.mu.dirty[t] = struct{}{}
+			}
+		}
+		if len(c.dirty) > 0 && c.g.mu.changed.IsZero() {
+			c.g.mu.changed = c.g.cfg.Now()
+		}
+		c.g.mu.Unlock()
+	}
+}
+
+func (t *Tenant) gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.gone
+}
+
+func (ct *capturedTenant) release() {
+	if !ct.held {
+		return
+	}
+	ct.held = false
+	t := ct.t
+	t.mu.Lock()
+	if i := slices.Index(t.mu.holds, ct.log.TXID); i >= 0 {
+		t.mu.holds = slices.Delete(t.mu.holds, i, i+1)
+	}
+	s := t.mu.store
+	t.mu.Unlock()
+	if s != nil {
+		s.unpin(ct.log.TXID)
+	}
+}
+
+// writeUnit writes the segment of the capture.
+func (c *Capture) writeUnit() error {
+	g := c.g
+	w, err := createSegment(g.cfg.FS, g.files.segmentDir(), g.cfg.ID, c.seq, g.cfg.Now().UnixMilli())
+	if err != nil {
+		return err
+	}
+	var moved []movedPages
+	for i := range c.tenants {
+		ct := &c.tenants[i]
+		if !ct.held {
+			continue
+		}
+		m, err := c.writeTenant(w, ct)
+		if err != nil {
+			w.abort()
+			return err
+		}
+		moved = append(moved, m)
+	}
+	sg, err := w.finish()
+	if err != nil {
+		w.abort()
+		return err
+	}
+	u := &unit{seq: c.seq, made: g.cfg.Now().UnixMilli()}
+	captured := map[wire.TenantID]wire.TXID{}
+	for _, ct := range c.tenants {
+		captured[ct.t.id] = ct.log.TXID
+	}
+	f := &g.files
+	f.mu.Lock()
+	// Large transactions up to the capture belong to this unit, later ones to the next.
+	f.mu.private = slices.DeleteFunc(f.mu.private, func(p *segment) bool {
+		sec := p.sections[0]
+		if tx, ok := captured[sec.Tenant]; !ok || sec.Next.TXID > tx {
+			return false
+		}
+		u.segments = append(u.segments, p)
+		return true
+	})
+	f.mu.bytes += sg.bytes
+	f.mu.Unlock()
+	u.segments = append(u.segments, sg)
+	f.addUnit(u)
+	c.written = u
+	g.Stats.SegmentBytes.Add(sg.bytes)
+	for _, m := range moved {
+		m.store.moveToFile(sg.file, m.pages)
+	}
+	for i := range c.tenants {
+		ct := &c.tenants[i]
+		if ct.held {
+			ct.t.mu.Lock()
+			ct.t.mu.durable = ct.log
+			ct.t.mu.Unlock()
+			ct.release()
+		}
+	}
+	return nil
+}
+
+// movedPages are versions that lie in a segment now.
+type movedPages struct {
+	store *Store
+	pages []movedPage
+}
+
+type movedPage struct {
+	pgno uint32
+	tx   wire.TXID
+	off  int64
+}
+
+// writeTenant writes the section of one tenant, once the builders have brought it there.
+func (c *Capture) writeTenant(w *segmentWriter, ct *capturedTenant) (movedPages, error) {
+	t := ct.t
+	s, err := t.Acquire()
+	if err != nil {
+		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, err)
+	}
+	defer t.Release()
+	if err := s.wait(nil, ct.log.TXID); err != nil {
+		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, err)
+	}
+	t.mu.Lock()
+	prev := t.mu.durable
+	t.mu.Unlock()
+	w.begin(&section{Tenant: t.id, Epoch: ct.rec.Epoch, PageSize: s.pageSize, Prev: prev, Next: ct.log, Time: ct.logTime})
+	m := movedPages{store: s}
+	for _, p := range s.inMemory(ct.log) {
+		off, err := w.page(p.pgno, p.sum, p.data)
+		if err != nil {
+			return m, err
+		}
+		m.pages = append(m.pages, movedPage{p.pgno, p.tx, off})
+	}
+	return m, nil
+}
+
+// memoryPage is a version that a checkpoint has to write.
+type memoryPage struct {
+	pgno uint32
+	version
+}
+
+// inMemory returns, ascending, the pages whose newest version at st lies in memory. st must be pinned,
+// which keeps the buffers as they are.
+func (s *Store) inMemory(st State) []memoryPage {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var l []memoryPage
+	for pgno := range s.mu.chains {
+		if pgno > st.Pages {
+			continue
+		}
+		if v, ok := s.findLocked(pgno, st.TXID); ok && v.data != nil && v.tx > 0 {
+			l = append(l, memoryPage{pgno, v})
+		}
+	}
+	slices.SortFunc(l, func(a, b memoryPage) int { return int(int64(a.pgno) - int64(b.pgno)) })
+	return l
+}
+
+// moveToFile lets versions go from memory that lie in file now.
+func (s *Store) moveToFile(file *pageFile, pages []movedPage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range pages {
+		c := s.mu.chains[p.pgno]
+		for i := range c {
+			if c[i].tx == p.tx && c[i].data != nil {
+				file.acquire()
+				c[i].data, c[i].file, c[i].off = nil, file, p.off // the buffer may still be read: it is not recycled
+				s.accountLocked(-1)
+			}
+		}
+	}
+}
+
+// Restore brings the group to a manifest that Persist wrote, at the start.
+func (g *Group) Restore(r io.Reader) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return fmt.Errorf("read manifest of group %d: %w", g.cfg.ID, err)
+	}
+	m, err := decodeManifest(b)
+	if err != nil {
+		return fmt.Errorf("manifest of group %d: %w", g.cfg.ID, err)
+	}
+	if m.group != g.cfg.ID {
+		return fmt.Errorf("the manifest is of group %d, not %d", m.group, g.cfg.ID)
+	}
+	g.mu.Lock()
+	n := len(g.mu.tenants)
+	g.mu.Unlock()
+	if n > 0 {
+		return fmt.Errorf("group %d holds %d tenants: a manifest is restored at the start only", g.cfg.ID, n)
+	}
+	if err := g.files.loadUnits(m.units); err != nil {
+		return err
+	}
+	for _, mt := range m.tenants {
+		t := &Tenant{g: g, id: mt.rec.ID}
+		t.mu.staging = map[uint64]*staging{}
+		t.mu.rec, t.mu.log, t.mu.logTime, t.mu.index = mt.rec, mt.state, mt.time, mt.index
+		t.mu.durable, t.mu.built = mt.state, mt.state
+		g.add(t)
+	}
+	g.mu.Lock()
+	g.mu.index = m.index
+	g.mu.Unlock()
+	return nil
+}
+
+// absorbAll brings the bases up to all recorded units.
+func (g *Group) absorbAll(ctx context.Context) error {
+	for ctx.Err() == nil {
+		u := g.files.pending()
+		if u == nil {
+			return nil
+		}
+		if err := g.absorb(ctx, u); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// absorb writes the pages of a unit to the bases, syncs them all at once, and records that.
+func (g *Group) absorb(ctx context.Context, u *unit) error {
+	var synced []string
+	for id, sections := range u.tenants {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t, err := g.Tenant(id)
+		if err != nil {
+			continue // dropped meanwhile
+		}
+		s, err := t.Acquire()
+		if err != nil {
+			if t.Failed() != nil || t.gone() {
+				continue // out of service: its base is of no use
+			}
+			return err
+		}
+		n, err := s.absorb(ctx, sections)
+		t.Release()
+		if err != nil {
+			return fmt.Errorf("absorb segments: %w", err)
+		}
+		g.Stats.AbsorbedPages.Add(int64(n))
+		t.closeIfIdle()
+		p := g.files.basePath(id)
+		synced = append(synced, p, p+".sums")
+	}
+	fsys := g.cfg.FS
+	if len(synced) > 0 {
+		if err := fsys.SyncAll("base.sync", synced...); err != nil {
+			return fmt.Errorf("sync bases: %w", err)
+		}
+		if err := fsys.SyncDir("base.syncdir", g.cfg.Dir+"/bases"); err != nil {
+			return fmt.Errorf("sync bases: %w", err)
+		}
+	}
+	g.files.shift.Lock()
+	defer g.files.shift.Unlock()
+	g.files.mu.Lock()
+	retired := g.files.mu.retired
+	g.files.mu.Unlock()
+	if err := g.files.saveProgress(u.seq, retired); err != nil {
+		return err
+	}
+	g.files.mu.Lock()
+	g.files.mu.absorbed = u.seq
+	g.files.mu.Unlock()
+	for id, sections := range u.tenants {
+		if t, err := g.Tenant(id); err == nil {
+			if s := t.openStore(); s != nil {
+				s.absorbed(sections)
+			}
+		}
+	}
+	return nil
+}
+
+// absorbBatch is how many pages are written to a base at a time.
+const absorbBatch = 64
+
+// absorb writes the newest page of each number in sections to the base. Readers at older
+// versions keep what they need: it is copied out first.
+func (s *Store) absorb(ctx context.Context, sections []located) (int, error) {
+	type place struct {
+		l location
+		n uint32
+	}
+	newest := map[uint32]location{}
+	for _, l := range sections {
+		for i, p := range l.pages {
+			newest[p.pgno] = location{l.file, l.pageOffset(i), p.sum}
+		}
+	}
+	last := sections[len(sections)-1].Next
+	s.mu.Lock()
+	s.mu.absorbing = last.TXID
+	s.mu.Unlock()
+	places := make([]place, 0, len(newest))
+	for pgno, l := range newest {
+		if pgno <= last.Pages {
+			places = append(places, place{l, pgno})
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return int(int64(a.n) - int64(b.n)) })
+	batch := make([]basePage, 0, absorbBatch)
+	buf := make([]byte, absorbBatch*s.pageSize)
+	for len(places) > 0 {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		n := min(absorbBatch, len(places))
+		batch = batch[:0]
+		for i, p := range places[:n] {
+			data := buf[i*s.pageSize : (i+1)*s.pageSize]
+			v := version{sum: p.l.sum, file: p.l.file, off: p.l.off}
+			if err := s.readFile(data, v, p.n, 0); err != nil {
+				return 0, err
+			}
+			batch = append(batch, basePage{p.n, p.l.sum, data})
+			if err := s.copyOut(p.n, last.TXID); err != nil {
+				return 0, err
+			}
+		}
+		if err := s.base.write(batch); err != nil {
+			return 0, err
+		}
+		places = places[n:]
+	}
+	for pgno := last.Pages + 1; pgno <= s.base.pages(); pgno++ {
+		if err := s.copyOut(pgno, last.TXID); err != nil {
+			return 0, err
+		}
+	}
+	return len(newest), s.base.resize(last.Pages)
+}
+
+type location struct {
+	file *pageFile
+	off  int64
+	sum  wire.Checksum
+}
+
+// copyOut puts the base's page in the chain, as older than all, if a reader
+// below tx may still want it.
+func (s *Store) copyOut(pgno uint32, tx wire.TXID) error {
+	if pgno == lockPgno(s.pageSize) || pgno > s.base.pages() {
+		return nil
+	}
+	s.mu.RLock()
+	oldest, ok := s.mu.pins.min()
+	needed := ok && oldest < tx
+	if c := s.mu.chains[pgno]; needed && len(c) > 0 && c[0].tx <= oldest {
+		needed = false
+	}
+	s.mu.RUnlock()
+	if !needed {
+		return nil
+	}
+	data := s.budget.newPage(s.pageSize)
+	s.base.mu.RLock()
+	sum := s.base.mu.sums[pgno-1]
+	err := s.base.readPageLocked(data, pgno)
+	s.base.mu.RUnlock()
+	if err != nil {
+		s.budget.recycle(data)
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.mu.chains[pgno]
+	s.mu.chains[pgno] = append([]version{{tx: 0, sum: sum, data: data}}, c...)
+	s.accountLocked(1)
+	s.mu.garbage[pgno] = struct{}{}
+	return nil
+}
+
+// absorbed drops the versions that the base holds now.
+func (s *Store) absorbed(sections []located) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.baseTX = sections[len(sections)-1].Next.TXID
+	for _, l := range sections {
+		for _, p := range l.pages {
+			s.pruneLocked(p.pgno)
+		}
+		for pgno := l.Next.Pages + 1; pgno <= l.Prev.Pages; pgno++ {
+			s.pruneLocked(pgno)
+		}
+	}
+}
+
+// expire takes the snapshots away that readers have held since before the time given (unix ns),
+// and says how many.
+func (s *Store) expire(before int64) (n int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for h := range s.mu.handles {
+		since := h.since.Load()
+		if !h.writer && since != 0 && since < before && wire.TXID(h.pinTX.Load()) < s.mu.committed.TXID && h.expired.CompareAndSwap(false, true) {
+			n++
+		}
+	}
+	return n
+}

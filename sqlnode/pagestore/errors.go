@@ -1,0 +1,80 @@
+package pagestore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nearsql/nearsql/wire"
+)
+
+// Errors that a handle reports beside SQLite's result code (Handle.Err), and
+// that a store returns.
+var (
+	// ErrNotPrimary refuses a write where this node may not commit.
+	ErrNotPrimary = errors.New("this copy takes no writes here")
+	// ErrOverloaded refuses a commit while too much waits for the log or for a checkpoint.
+	ErrOverloaded = errors.New("too many commits wait for the log")
+	// ErrSnapshotTooOld ends a reader that held its snapshot past the memory budget.
+	ErrSnapshotTooOld = errors.New("the snapshot of this reader was held too long and is gone")
+	// ErrReplaced says that the store was replaced (speculation dropped, snapshot, repair):
+	// its connections must be closed and opened anew.
+	ErrReplaced = errors.New("the database was replaced under this connection")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("the database is closed")
+	// ErrTempFull says that a connection used up its temporary space.
+	ErrTempFull = errors.New("temporary space of this connection is used up")
+	// ErrDiskFull refuses a commit when the disk has less free space than the node keeps in reserve.
+	ErrDiskFull = errors.New("the disk of this node is full")
+	// ErrNoTenant says that the group does not hold the tenant.
+	ErrNoTenant = errors.New("this group does not hold the tenant")
+)
+
+// TooLargeError refuses a transaction over its limit.
+type TooLargeError struct {
+	Bytes, Limit int64
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the transaction changes at least %d bytes of pages; the limit is %d: split it, or use an import", e.Bytes, e.Limit)
+}
+
+// FullError refuses a commit that would grow the database over its limit.
+type FullError struct {
+	Bytes, Limit int64
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("the database would have %d bytes; its limit is %d", e.Bytes, e.Limit)
+}
+
+// CorruptError says that a copy on this disk is not what was written. It names
+// the file and, where known, the page.
+type CorruptError struct {
+	Tenant wire.TenantID
+	File   string
+	Page   uint32 // 0 when it concerns the whole file
+	What   string
+}
+
+func (e *CorruptError) Error() string {
+	if e.Page != 0 {
+		return fmt.Sprintf("tenant %s: %s: page %d: %s", e.Tenant, e.File, e.Page, e.What)
+	}
+	return fmt.Sprintf("tenant %s: %s: %s", e.Tenant, e.File, e.What)
+}
+
+// PositionError refuses an entry whose previous position is not the tenant's
+// position in the log: every copy refuses it alike.
+type PositionError struct {
+	Tenant wire.TenantID
+	Have   State
+	Epoch  wire.Epoch
+	Want   string
+}
+
+func (e *PositionError) Error() string {
+	return fmt.Sprintf("tenant %s stands at epoch %d, %s; the entry follows %s", e.Tenant, e.Epoch, e.Have, e.Want)
+}
+
+// errWaitEnded says that the waiter gave up.
+var errWaitEnded = errors.New("the wait was ended")

@@ -1,0 +1,102 @@
+package pagestore
+
+import (
+	"fmt"
+
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// tenantGate is the Gate of a tenant's writer: it lets commits through to the log.
+type tenantGate struct{ t *Tenant }
+
+// Writable implements Gate.
+func (g tenantGate) Writable() error {
+	t := g.t
+	l := t.g.log()
+	if l == nil {
+		return ErrNotPrimary
+	}
+	if err := l.Primary(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotPrimary, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.failed != nil {
+		return t.mu.failed
+	}
+	if t.mu.rec.State != tenant.StateActive {
+		return fmt.Errorf("tenant %s is %s: %w", t.id, t.mu.rec.State, ErrNotPrimary)
+	}
+	if len(t.mu.queue) > 0 || t.mu.busy {
+		return fmt.Errorf("the copy is still catching up with the log: %w", ErrOverloaded)
+	}
+	return nil
+}
+
+// Admit implements Gate.
+func (g tenantGate) Admit(bytes int) error {
+	t := g.t
+	if t.g.diskFull.check(&t.g.cfg) {
+		return ErrDiskFull
+	}
+	if w := t.waiting.Load(); w > 0 && w+int64(bytes) > t.g.cfg.QueueBytes {
+		return fmt.Errorf("%d bytes of this tenant wait for the log: %w", w, ErrOverloaded)
+	}
+	if w := t.g.queued.load(); w > 0 && w+int64(bytes) > t.g.cfg.GroupQueueBytes {
+		return fmt.Errorf("%d bytes of the group wait for the log: %w", w, ErrOverloaded)
+	}
+	if u := t.g.cfg.Budget; u.Used() > u.Hard {
+		t.g.kickCheckpoint()
+		return fmt.Errorf("page versions take %d bytes of memory: %w", u.Used(), ErrOverloaded)
+	}
+	return nil
+}
+
+// Header implements Gate.
+func (g tenantGate) Header() txn.Header {
+	t := g.t
+	t.mu.Lock()
+	rec := &t.mu.rec
+	h := txn.Header{Tenant: t.id, Epoch: rec.Epoch, Group: t.g.cfg.ID, Policy: rec.Policy, PageSize: rec.PageSize}
+	t.mu.Unlock()
+	h.TimeUnixMilli = uint64(t.g.cfg.Now().UnixMilli())
+	return h
+}
+
+// Propose implements Gate.
+func (g tenantGate) Propose(c *Commit) {
+	t := g.t
+	t.waiting.Add(int64(c.Bytes))
+	t.g.queued.add(int64(c.Bytes))
+	l := t.g.log()
+	last := len(c.Entries) - 1
+	for _, e := range c.Entries[:last] {
+		l.Propose(e, func(any, error) {}) // its fate is told by that of the last
+	}
+	l.Propose(c.Entries[last], func(resp any, err error) {
+		t.waiting.Add(-int64(c.Bytes))
+		t.g.queued.add(-int64(c.Bytes))
+		if err == nil {
+			if e, ok := resp.(error); ok {
+				err = &RefusedError{Reason: e}
+			}
+		}
+		if err != nil {
+			// All that was speculated on this commit goes with it.
+			if s := t.openStore(); s != nil {
+				s.dropSpeculation()
+			}
+		}
+		c.finish(err)
+	})
+}
+
+// RefusedError says that the log holds the entry, and that every copy refused it: it was
+// surely not applied.
+type RefusedError struct{ Reason error }
+
+func (e *RefusedError) Error() string { return "refused by the log: " + e.Reason.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Reason }

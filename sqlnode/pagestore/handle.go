@@ -1,0 +1,504 @@
+package pagestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// Gate stands between a store and the log: it is asked before each commit and
+// given each.
+type Gate interface {
+	// Writable says whether transactions may begin here; ErrNotPrimary if not.
+	Writable() error
+	// Admit is asked when a commit is about to happen and can still be refused cleanly.
+	Admit(bytes int) error
+	// Header gives the fields of a transaction that the tenant and its group decide.
+	Header() txn.Header
+	// Propose takes a commit that is published speculatively. It must not block for long.
+	Propose(c *Commit)
+}
+
+// TxLimits bound one transaction of a handle.
+type TxLimits struct {
+	TxBytes  int64  // of changed pages; 0 means no limit
+	MaxPages uint32 // size of the database; 0 means no limit
+}
+
+// Handle is one SQLite connection's view of a store. Its methods are called
+// by the goroutine that uses the connection, but for those that say otherwise.
+type Handle struct {
+	store  *Store
+	writer bool
+	gate   Gate // nil for readers
+	gen    uint64
+
+	lock   int32
+	pinned bool
+	seen   State // what the connection reads; valid while pinned
+	rw     bool  // holds the writer slot
+
+	write    map[uint32][]byte // pages written by the open transaction
+	wsize    uint32            // size of the database as the open transaction sees it
+	low      uint32            // smallest size in the open transaction: above it nothing old is left
+	limits   TxLimits
+	prepared *prepared
+	enc      txn.Encoder
+
+	err      error // the Go error behind the newest SQLite error
+	commit   *Commit
+	lastSeen State
+
+	expired atomic.Bool  // the snapshot was taken away
+	since   atomic.Int64 // unix ns when the pin was taken, for expiry; 0 while not pinned
+	pinTX   atomic.Uint64
+	now     func() int64
+}
+
+// prepared is a commit between FCNTL_SYNC, where it can be refused, and
+// COMMIT_PHASETWO, where it happens.
+type prepared struct {
+	next   State
+	pages  []newVersion
+	commit *Commit
+}
+
+// SetLimits sets the bounds of the transactions to come.
+func (h *Handle) SetLimits(l TxLimits) { h.limits = l }
+
+// TakeErr returns the Go error behind the newest SQLite error, once.
+func (h *Handle) TakeErr() error {
+	err := h.err
+	h.err = nil
+	return err
+}
+
+// TakeCommit returns what the newest transaction committed, once; nil when it changed nothing.
+func (h *Handle) TakeCommit() *Commit {
+	c := h.commit
+	h.commit = nil
+	return c
+}
+
+// Seen is the state on which the newest transaction of the connection ran (before its own changes).
+func (h *Handle) Seen() State { return h.lastSeen }
+
+// Store is what the handle reads.
+func (h *Handle) Store() *Store { return h.store }
+
+// fail keeps err for the caller of SQLite and returns the code for SQLite.
+func (h *Handle) fail(err error) int32 {
+	if h.err == nil {
+		h.err = err
+	}
+	var (
+		corrupt *CorruptError
+		large   *TooLargeError
+		full    *FullError
+	)
+	switch {
+	case errors.As(err, &corrupt):
+		if h.store.onCorrupt != nil {
+			h.store.onCorrupt(err)
+		}
+		return sqlite3.SQLITE_IOERR_DATA
+	case errors.As(err, &large), errors.As(err, &full), errors.Is(err, ErrDiskFull):
+		return sqlite3.SQLITE_FULL
+	case errors.Is(err, ErrNotPrimary):
+		return sqlite3.SQLITE_READONLY
+	case errors.Is(err, ErrOverloaded):
+		return sqlite3.SQLITE_BUSY
+	}
+	return sqlite3.SQLITE_IOERR
+}
+
+func (h *Handle) pageSize() int { return h.store.pageSize }
+
+// size is what xFileSize answers, in pages.
+func (h *Handle) size() uint32 {
+	switch {
+	case h.write != nil || h.rw:
+		return h.wsize
+	case h.pinned:
+		return h.seen.Pages
+	case h.writer:
+		return h.store.Head().Pages
+	}
+	return h.store.Committed().Pages
+}
+
+// take is xLock.
+func (h *Handle) take(level int32) int32 {
+	if level <= h.lock {
+		return sqlite3.SQLITE_OK
+	}
+	if !h.pinned {
+		if err := h.pinNewest(); err != nil {
+			return h.fail(err)
+		}
+	}
+	if level >= sqlite3.SQLITE_LOCK_RESERVED && !h.rw {
+		if !h.writer {
+			return h.fail(ErrNotPrimary)
+		}
+		if err := h.gate.Writable(); err != nil {
+			return h.fail(err)
+		}
+		if !h.store.writer.TryLock() {
+			return sqlite3.SQLITE_BUSY
+		}
+		if h.store.Head() != h.seen {
+			h.store.writer.Unlock()
+			return sqlite3.SQLITE_BUSY_SNAPSHOT
+		}
+		h.rw = true
+		h.wsize, h.low = h.seen.Pages, h.seen.Pages
+	}
+	h.lock = level
+	return sqlite3.SQLITE_OK
+}
+
+// pinNewest takes the snapshot: the newest committed version, or the head for the writer.
+func (h *Handle) pinNewest() error {
+	s := h.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed != nil {
+		return s.mu.closed
+	}
+	if h.gen != s.mu.gen {
+		return ErrReplaced
+	}
+	h.seen = s.mu.committed
+	if h.writer {
+		h.seen = s.headLocked()
+	}
+	s.mu.pins.add(h.seen.TXID)
+	h.pinned = true
+	h.lastSeen = h.seen
+	h.expired.Store(false)
+	h.pinTX.Store(uint64(h.seen.TXID))
+	h.since.Store(h.now())
+	return nil
+}
+
+// give is xUnlock.
+func (h *Handle) give(level int32) {
+	if level <= sqlite3.SQLITE_LOCK_SHARED && h.rw {
+		h.discard()
+		h.rw = false
+		h.store.writer.Unlock()
+	}
+	if level == sqlite3.SQLITE_LOCK_NONE && h.pinned {
+		h.since.Store(0)
+		h.store.unpin(h.seen.TXID)
+		h.pinned = false
+	}
+	h.lock = level
+}
+
+// discard forgets the write set.
+func (h *Handle) discard() {
+	for _, p := range h.write {
+		h.store.budget.recycle(p)
+	}
+	clear(h.write)
+	h.prepared = nil
+	h.wsize, h.low = h.seen.Pages, h.seen.Pages
+}
+
+// read is xRead: dst from byte offset off. short says that the file ends before.
+func (h *Handle) read(dst []byte, off int64) (short bool, err error) {
+	if h.expired.Load() {
+		return false, ErrSnapshotTooOld
+	}
+	size := h.pageSize()
+	for len(dst) > 0 {
+		pgno := uint32(off/int64(size)) + 1
+		in := int(off % int64(size))
+		n := min(size-in, len(dst))
+		s, err := h.readPage(dst[:n], pgno, in)
+		if err != nil {
+			return false, err
+		}
+		short = short || s
+		dst, off = dst[n:], off+int64(n)
+	}
+	return short, nil
+}
+
+func (h *Handle) readPage(dst []byte, pgno uint32, in int) (short bool, err error) {
+	if h.rw {
+		if p, ok := h.write[pgno]; ok {
+			copy(dst, p[in:])
+			return false, nil
+		}
+		if pgno > h.wsize {
+			clear(dst)
+			return true, nil
+		}
+		if pgno > h.low {
+			clear(dst)
+			return false, nil
+		}
+		return false, h.store.readAt(dst, pgno, in, h.seen.TXID)
+	}
+	st := h.seen
+	if !h.pinned { // the header, which SQLite reads before any lock
+		if h.writer {
+			st = h.store.Head()
+		} else {
+			st = h.store.Committed()
+		}
+	}
+	if pgno > st.Pages {
+		clear(dst)
+		return true, nil
+	}
+	return false, h.store.readAt(dst, pgno, in, st.TXID)
+}
+
+// put is xWrite of one whole page.
+func (h *Handle) put(src []byte, off int64) error {
+	size := h.pageSize()
+	if !h.rw {
+		return fmt.Errorf("tenant %s: a page is written without the writer's lock", h.store.id)
+	}
+	if len(src) != size || off%int64(size) != 0 {
+		return fmt.Errorf("tenant %s: %d bytes are written at %d; pages of %d bytes are fixed when a tenant is created", h.store.id, len(src), off, size)
+	}
+	pgno := uint32(off/int64(size)) + 1
+	p, ok := h.write[pgno]
+	if !ok {
+		if n := int64(len(h.write)+1) * int64(size); h.limits.TxBytes > 0 && n > h.limits.TxBytes {
+			return &TooLargeError{Bytes: n, Limit: h.limits.TxBytes}
+		}
+		if h.write == nil {
+			h.write = map[uint32][]byte{}
+		}
+		p = h.store.budget.newPage(size)
+		h.write[pgno] = p
+	}
+	copy(p, src)
+	h.wsize = max(h.wsize, pgno)
+	return nil
+}
+
+// truncate is xTruncate, which also grows.
+func (h *Handle) truncate(bytes int64) error {
+	if !h.rw {
+		return fmt.Errorf("tenant %s: the size is set without the writer's lock", h.store.id)
+	}
+	n := uint32((bytes + int64(h.pageSize()) - 1) / int64(h.pageSize()))
+	if n < h.wsize {
+		for pgno, p := range h.write {
+			if pgno > n {
+				h.store.budget.recycle(p)
+				delete(h.write, pgno)
+			}
+		}
+		h.low = min(h.low, n)
+	}
+	h.wsize = n
+	return nil
+}
+
+// prepare is FCNTL_SYNC of a write transaction: everything that can refuse it
+// refuses here, where SQLite still rolls back cleanly.
+func (h *Handle) prepare() error {
+	h.prepared = nil
+	if !h.rw || len(h.write) == 0 {
+		return nil
+	}
+	prev := h.seen
+	commit := h.wsize
+	if p1, ok := h.write[1]; ok {
+		// The size in the header is what SQLite cuts the file to, after this call.
+		if n := binary.BigEndian.Uint32(p1[28:]); n != 0 {
+			commit = n
+		}
+	}
+	if h.limits.MaxPages > 0 && commit > h.limits.MaxPages && commit > prev.Pages {
+		return &FullError{Bytes: int64(commit) * int64(h.pageSize()), Limit: int64(h.limits.MaxPages) * int64(h.pageSize())}
+	}
+	if err := h.fillGaps(commit); err != nil {
+		return err
+	}
+	p, err := h.encode(prev, commit)
+	if err != nil || p == nil {
+		return err
+	}
+	if err := h.gate.Admit(p.commit.Bytes); err != nil {
+		return err
+	}
+	h.prepared = p
+	return nil
+}
+
+// fillGaps adds pages of zeros where the database ends larger than it was and
+// SQLite wrote nothing (pages that were made and freed in one transaction), so
+// that every copy has the same bytes there. See REVIEW finding A8 in DESIGN.md.
+func (h *Handle) fillGaps(commit uint32) error {
+	lock := lockPgno(h.pageSize())
+	for pgno := h.low + 1; pgno <= commit; pgno++ {
+		if _, ok := h.write[pgno]; ok || pgno == lock {
+			continue
+		}
+		if n := int64(len(h.write)+1) * int64(h.pageSize()); h.limits.TxBytes > 0 && n > h.limits.TxBytes {
+			return &TooLargeError{Bytes: n, Limit: h.limits.TxBytes}
+		}
+		p := h.store.budget.newPage(h.pageSize())
+		clear(p)
+		h.write[pgno] = p
+	}
+	return nil
+}
+
+// encode makes the log entries of the write set. It returns nil when no page differs.
+func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
+	pgnos := make([]uint32, 0, len(h.write))
+	lock := lockPgno(h.pageSize())
+	for pgno := range h.write {
+		if pgno <= commit && pgno != lock {
+			pgnos = append(pgnos, pgno)
+		}
+	}
+	slices.Sort(pgnos)
+	hd := h.gate.Header()
+	hd.PrevTXID, hd.PrevSum = prev.TXID, prev.Checksum
+	hd.Commit = commit
+	hd.PageSize = uint32(h.pageSize())
+	if err := h.enc.Begin(hd); err != nil {
+		return nil, err
+	}
+	sum := prev.Checksum | wire.ChecksumFlag
+	p := &prepared{pages: make([]newVersion, 0, len(pgnos))}
+	var scratch []byte
+	defer func() { h.store.budget.recycle(scratch) }()
+	for _, pgno := range pgnos {
+		next := h.write[pgno]
+		var old []byte
+		if pgno <= prev.Pages {
+			if scratch == nil {
+				scratch = h.store.budget.newPage(h.pageSize())
+			}
+			if err := h.store.readAt(scratch, pgno, 0, prev.TXID); err != nil {
+				return nil, err
+			}
+			old = scratch
+			if string(old) == string(next) {
+				continue
+			}
+			oldSum, err := h.store.sumAt(pgno, prev.TXID)
+			if err != nil {
+				return nil, err
+			}
+			sum ^= oldSum &^ wire.ChecksumFlag
+		}
+		newSum := txn.PageSum(pgno, next)
+		sum ^= newSum &^ wire.ChecksumFlag
+		if err := h.enc.Page(pgno, old, next, newSum); err != nil {
+			return nil, err
+		}
+		p.pages = append(p.pages, newVersion{pgno: pgno, sum: newSum, data: next})
+	}
+	for pgno := commit + 1; pgno <= prev.Pages; pgno++ {
+		if pgno == lock {
+			continue
+		}
+		oldSum, err := h.store.sumAt(pgno, prev.TXID)
+		if err != nil {
+			return nil, err
+		}
+		sum ^= oldSum &^ wire.ChecksumFlag
+	}
+	if len(p.pages) == 0 && commit == prev.Pages {
+		return nil, nil
+	}
+	p.next = State{TXID: prev.TXID + 1, Checksum: sum, Pages: commit}
+	h.enc.SetNext(p.next.TXID, p.next.Checksum)
+	hd.NextTXID, hd.NextSum = p.next.TXID, p.next.Checksum
+	entries, err := finishEntries(&h.enc, &hd, uint64(p.next.TXID))
+	if err != nil {
+		return nil, err
+	}
+	c := &Commit{Prev: prev, Next: p.next, Entries: entries}
+	for _, e := range entries {
+		c.Bytes += len(e)
+	}
+	p.commit = c
+	return p, nil
+}
+
+// finishEntries ends the transaction of enc as one entry, or as parts and the entry that
+// closes them when it is large.
+func finishEntries(enc *txn.Encoder, hd *txn.Header, operation uint64) ([][]byte, error) {
+	if enc.Size() <= txn.MaxEntry {
+		e, err := enc.Finish()
+		if err != nil {
+			return nil, err
+		}
+		return [][]byte{slices.Clone(e)}, nil
+	}
+	var entries [][]byte
+	for n, payload := range txn.SplitParts(enc.Body()) {
+		ph := txn.PartHeader(hd, operation, n)
+		e, err := txn.AppendEntry(nil, &ph, payload)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	e, err := enc.FinishParts(operation, uint32(len(entries)))
+	if err != nil {
+		return nil, err
+	}
+	return append(entries, slices.Clone(e)), nil
+}
+
+// publish is COMMIT_PHASETWO: the commit point. Its only failure is a store
+// that was replaced or closed meanwhile, after which the connection is of no use.
+func (h *Handle) publish() error {
+	p := h.prepared
+	if p == nil {
+		return nil
+	}
+	h.prepared = nil
+	s := h.store
+	if err := s.speculate(h.gen, p.next, p.pages); err != nil {
+		return err
+	}
+	for _, pg := range p.pages {
+		delete(h.write, pg.pgno) // the store has these buffers now
+	}
+	s.mu.Lock()
+	s.mu.pins.add(p.next.TXID)
+	s.unpinLocked(h.seen.TXID)
+	s.mu.Unlock()
+	h.seen = p.next
+	h.pinTX.Store(uint64(p.next.TXID))
+	h.discard()
+	h.commit = p.commit
+	h.gate.Propose(p.commit)
+	return nil
+}
+
+// close is xClose.
+func (h *Handle) close() {
+	h.give(sqlite3.SQLITE_LOCK_NONE)
+	s := h.store
+	s.mu.Lock()
+	delete(s.mu.handles, h)
+	free := s.mu.closed != nil && len(s.mu.handles) == 0
+	s.mu.Unlock()
+	if free {
+		s.free()
+	}
+}

@@ -1,0 +1,50 @@
+package sqlite
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
+)
+
+// process is what SQLite has once per process.
+var process struct {
+	sync.Mutex
+	started bool                      // sqlite3_initialize has succeeded
+	cache   atomic.Pointer[PageCache] // nil: SQLite has its own; not under the mutex
+}
+
+// start initializes SQLite unless that has been done.
+func start() error {
+	process.Lock()
+	defer process.Unlock()
+	if process.started {
+		return nil
+	}
+	tls := libc.NewTLS()
+	defer tls.Close()
+	if rc := lib.Xsqlite3_initialize(tls); rc != lib.SQLITE_OK {
+		return codeError(int(rc))
+	}
+	process.started = true
+	return nil
+}
+
+// Version returns the version of SQLite, as "3.54.1".
+func Version() string { return lib.SQLITE_VERSION }
+
+// CompileOptions returns the options that SQLite was compiled with, without
+// their prefix "SQLITE_".
+func CompileOptions() []string {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	var options []string
+	for i := int32(0); ; i++ {
+		p := lib.Xsqlite3_compileoption_get(tls, i)
+		if p == 0 {
+			return options
+		}
+		options = append(options, goString(p))
+	}
+}

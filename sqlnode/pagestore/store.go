@@ -1,0 +1,463 @@
+package pagestore
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// version is the content of one page as of one transaction.
+type version struct {
+	tx   wire.TXID
+	sum  wire.Checksum
+	data []byte    // the page, or nil when it lies in file
+	file *pageFile // where it lies when data is nil
+	off  int64
+}
+
+// Store is one copy of one database: a base file and the page versions
+// committed since. It serves SQLite connections through the VFS.
+//
+// What a reader pinned at version s sees of page p is, when p is within the
+// size at s: the newest version of p at or below s, else the base.
+//
+// Lock order: base.mu, then mu.
+type Store struct {
+	id        wire.TenantID
+	pageSize  int
+	budget    *Budget
+	base      *base
+	onCorrupt func(error) // told of every page found corrupt; may be nil
+
+	writer sync.Mutex // held by the connection that has RESERVED
+
+	mu struct {
+		sync.RWMutex
+		chains    map[uint32][]version // ascending by tx; no empty chains
+		committed State                // invariant: never moves back
+		spec      []State              // speculative states above committed, ascending; the last is the head
+		pins      pinSet
+		garbage   map[uint32]struct{} // pages with versions that only pins keep
+		memory    int64               // bytes of versions in memory
+		baseTX    wire.TXID           // the base holds the newest versions at or below it
+		absorbing wire.TXID           // what baseTX is about to become; copies of the old base serve readers below it
+		gen       uint64              // rises when speculation is dropped: handles of older ones are refused
+		closed    error               // why no more connections are served; nil while open
+		handles   map[*Handle]struct{}
+	}
+	// visible wakes those who wait for a version; replaced at each commit that has waiters.
+	visible struct {
+		sync.Mutex
+		ch chan struct{}
+	}
+	committedTX atomic.Uint64 // committed.TXID, for waits without mu
+}
+
+func newStore(id wire.TenantID, pageSize int, st State, b *base, budget *Budget) *Store {
+	s := &Store{id: id, pageSize: pageSize, budget: budget, base: b}
+	s.mu.chains = map[uint32][]version{}
+	s.mu.committed = st
+	s.mu.garbage = map[uint32]struct{}{}
+	s.mu.handles = map[*Handle]struct{}{}
+	s.committedTX.Store(uint64(st.TXID))
+	return s
+}
+
+// PageSize is the size of a page in bytes; it never changes.
+func (s *Store) PageSize() int { return s.pageSize }
+
+// Committed is the newest state that readers may see.
+func (s *Store) Committed() State {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.committed
+}
+
+// Head is the newest state of all, speculative ones included: what the writer goes on from.
+func (s *Store) Head() State {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.headLocked()
+}
+
+func (s *Store) headLocked() State {
+	if n := len(s.mu.spec); n > 0 {
+		return s.mu.spec[n-1]
+	}
+	return s.mu.committed
+}
+
+// Memory is the number of bytes that versions of this store take in memory.
+func (s *Store) Memory() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.memory
+}
+
+// find returns the newest version of pgno at or below tx, if the chains hold one.
+func (s *Store) findLocked(pgno uint32, tx wire.TXID) (version, bool) {
+	c := s.mu.chains[pgno]
+	for i := len(c) - 1; i >= 0; i-- {
+		if c[i].tx <= tx {
+			return c[i], true
+		}
+	}
+	return version{}, false
+}
+
+// readAt copies bytes of page pgno from offset in, as of tx, to dst. The page must be
+// within the size of the database at tx.
+func (s *Store) readAt(dst []byte, pgno uint32, in int, tx wire.TXID) error {
+	s.mu.RLock()
+	v, ok := s.findLocked(pgno, tx)
+	if ok && v.data != nil {
+		copy(dst, v.data[in:]) // under the lock: a pruned buffer is used again
+		s.mu.RUnlock()
+		return nil
+	}
+	if ok {
+		v.file.acquire()
+		s.mu.RUnlock()
+		defer v.file.release()
+		return s.readFile(dst, v, pgno, in)
+	}
+	s.mu.RUnlock()
+	if pgno == lockPgno(s.pageSize) {
+		clear(dst)
+		return nil
+	}
+	return s.readBase(dst, pgno, in, tx)
+}
+
+// readBase reads from the base, unless a version was put in the chain
+// meanwhile: absorb copies a page out before it overwrites it.
+func (s *Store) readBase(dst []byte, pgno uint32, in int, tx wire.TXID) error {
+	s.base.mu.RLock()
+	defer s.base.mu.RUnlock()
+	s.mu.RLock()
+	v, ok := s.findLocked(pgno, tx)
+	if ok {
+		if v.data != nil {
+			copy(dst, v.data[in:])
+			s.mu.RUnlock()
+			return nil
+		}
+		v.file.acquire()
+		s.mu.RUnlock()
+		defer v.file.release()
+		return s.readFile(dst, v, pgno, in)
+	}
+	s.mu.RUnlock()
+	if len(dst) == s.pageSize {
+		return s.base.readPageLocked(dst, pgno)
+	}
+	buf := s.budget.newPage(s.pageSize)
+	defer s.budget.recycle(buf)
+	if err := s.base.readPageLocked(buf, pgno); err != nil {
+		return err
+	}
+	copy(dst, buf[in:])
+	return nil
+}
+
+// readFile reads a version that lies in a segment, and checks its sum.
+func (s *Store) readFile(dst []byte, v version, pgno uint32, in int) error {
+	buf := dst
+	if len(dst) != s.pageSize {
+		buf = s.budget.newPage(s.pageSize)
+		defer s.budget.recycle(buf)
+	}
+	if _, err := v.file.f.ReadAt(buf, v.off); err != nil {
+		return fmt.Errorf("tenant %s: read page %d of %s: %w", s.id, pgno, v.file.name, err)
+	}
+	if got := txn.PageSum(pgno, buf); got != v.sum {
+		return &CorruptError{Tenant: s.id, File: v.file.name, Page: pgno, What: fmt.Sprintf("its sum is %s, written was %s", got, v.sum)}
+	}
+	if len(dst) != s.pageSize {
+		copy(dst, buf[in:])
+	}
+	return nil
+}
+
+// sumAt returns the sum of page pgno as of tx; the page must exist then.
+func (s *Store) sumAt(pgno uint32, tx wire.TXID) (wire.Checksum, error) {
+	s.mu.RLock()
+	v, ok := s.findLocked(pgno, tx)
+	s.mu.RUnlock()
+	if ok {
+		return v.sum, nil
+	}
+	return s.base.sum(pgno)
+}
+
+// pin keeps tx from being pruned until unpin.
+func (s *Store) pin(tx wire.TXID) {
+	s.mu.Lock()
+	s.mu.pins.add(tx)
+	s.mu.Unlock()
+}
+
+func (s *Store) unpin(tx wire.TXID) {
+	s.mu.Lock()
+	s.unpinLocked(tx)
+	s.mu.Unlock()
+}
+
+func (s *Store) unpinLocked(tx wire.TXID) {
+	if s.mu.pins.remove(tx) && len(s.mu.garbage) > 0 && tx != s.mu.committed.TXID {
+		for pgno := range s.mu.garbage {
+			s.pruneLocked(pgno)
+		}
+	}
+}
+
+// pruneLocked drops the versions of pgno that no reader can ask for any more.
+// A version is needed when it is the newest that is committed, when it is
+// speculative, or when a pinned reader stands between it and the next one; the
+// oldest is not needed when the base holds the same.
+func (s *Store) pruneLocked(pgno uint32) {
+	c := s.mu.chains[pgno]
+	committed := s.mu.committed.TXID
+	kept := c[:0]
+	garbage := false
+	for i, v := range c {
+		next := max(s.mu.baseTX, s.mu.absorbing) // what supersedes a copy of the old base: the new one
+		if i+1 < len(c) {
+			next = c[i+1].tx
+		} else if v.tx != 0 {
+			kept = append(kept, v)
+			continue
+		}
+		if v.tx <= committed && next <= committed {
+			if !s.mu.pins.anyIn(v.tx, next) {
+				s.dropLocked(v)
+				continue
+			}
+			garbage = true
+		}
+		kept = append(kept, v)
+	}
+	if len(kept) > 0 && kept[0].tx != 0 && kept[0].tx <= s.mu.baseTX && (len(kept) == 1 || kept[1].tx > s.mu.baseTX) {
+		s.dropLocked(kept[0])
+		copy(kept, kept[1:])
+		kept = kept[:len(kept)-1]
+	}
+	for i := len(kept); i < len(c); i++ {
+		c[i] = version{}
+	}
+	if len(kept) == 0 {
+		delete(s.mu.chains, pgno)
+	} else {
+		s.mu.chains[pgno] = kept
+	}
+	if garbage {
+		s.mu.garbage[pgno] = struct{}{}
+	} else {
+		delete(s.mu.garbage, pgno)
+	}
+}
+
+// versionOverhead is what a version in memory costs beside its page, about.
+const versionOverhead = 96
+
+func (s *Store) dropLocked(v version) {
+	if v.data != nil {
+		s.accountLocked(-1)
+		s.budget.recycle(v.data)
+	} else {
+		v.file.release()
+	}
+}
+
+func (s *Store) accountLocked(pages int) {
+	n := int64(pages) * int64(s.pageSize+versionOverhead)
+	s.mu.memory += n
+	s.budget.used.Add(n)
+}
+
+// newVersion is a page of a transaction that is about to be published.
+type newVersion struct {
+	pgno uint32
+	sum  wire.Checksum
+	data []byte
+	file *pageFile // with a reference taken for the version, when data is nil
+	off  int64
+}
+
+// publishLocked adds the pages of the transaction that leads to st.
+func (s *Store) publishLocked(st State, pages []newVersion) {
+	for _, p := range pages {
+		s.mu.chains[p.pgno] = append(s.mu.chains[p.pgno], version{tx: st.TXID, sum: p.sum, data: p.data, file: p.file, off: p.off})
+		if p.data != nil {
+			s.accountLocked(1)
+		}
+	}
+}
+
+// speculate publishes a transaction of this node's own writer above the head.
+// Readers don't see it before promote.
+func (s *Store) speculate(gen uint64, st State, pages []newVersion) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed != nil {
+		return s.mu.closed
+	}
+	if gen != s.mu.gen {
+		return ErrReplaced
+	}
+	s.publishLocked(st, pages)
+	s.mu.spec = append(s.mu.spec, st)
+	// What the head shadowed may be free already: prune the pages in hand while they are warm.
+	for _, p := range pages {
+		if len(s.mu.chains[p.pgno]) > 2 {
+			s.pruneLocked(p.pgno)
+		}
+	}
+	return nil
+}
+
+// promote makes the oldest speculative state committed if it is st, and says whether it was.
+func (s *Store) promote(st State) bool {
+	s.mu.Lock()
+	if len(s.mu.spec) == 0 || s.mu.spec[0] != st {
+		s.mu.Unlock()
+		return false
+	}
+	n := copy(s.mu.spec, s.mu.spec[1:])
+	s.mu.spec = s.mu.spec[:n]
+	s.commitLocked(st)
+	s.mu.Unlock()
+	s.wake()
+	return true
+}
+
+// commitLocked moves the committed state.
+func (s *Store) commitLocked(st State) {
+	s.mu.committed = st
+	s.committedTX.Store(uint64(st.TXID))
+}
+
+// install publishes a transaction that was built from its entry: it follows
+// the committed state and is committed. There must be no speculation.
+func (s *Store) install(st State, pages []newVersion) error {
+	s.mu.Lock()
+	if s.mu.closed != nil {
+		s.mu.Unlock()
+		return s.mu.closed
+	}
+	s.publishLocked(st, pages)
+	s.commitLocked(st)
+	for _, p := range pages {
+		s.pruneLocked(p.pgno)
+	}
+	s.mu.Unlock()
+	s.wake()
+	return nil
+}
+
+// dropSpeculation forgets all states above the committed one. The writer's
+// connection saw them, and SQLite's change counter and schema cookie may
+// repeat: so every open connection is refused from now on (ErrReplaced).
+func (s *Store) dropSpeculation() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mu.spec) == 0 {
+		return
+	}
+	committed := s.mu.committed.TXID
+	for pgno, c := range s.mu.chains {
+		n := len(c)
+		for n > 0 && c[n-1].tx > committed {
+			s.dropLocked(c[n-1])
+			c[n-1] = version{}
+			n--
+		}
+		if n == 0 {
+			delete(s.mu.chains, pgno)
+		} else if n < len(c) {
+			s.mu.chains[pgno] = c[:n]
+		}
+	}
+	s.mu.spec = nil
+	s.mu.gen++
+}
+
+// Wait returns when the store has committed tx, or with ctx's or the store's error.
+func (s *Store) wait(done <-chan struct{}, tx wire.TXID) error {
+	for {
+		s.visible.Lock()
+		if wire.TXID(s.committedTX.Load()) >= tx {
+			s.visible.Unlock()
+			return nil
+		}
+		s.mu.RLock()
+		closed := s.mu.closed
+		s.mu.RUnlock()
+		if closed != nil {
+			s.visible.Unlock()
+			return closed
+		}
+		if s.visible.ch == nil {
+			s.visible.ch = make(chan struct{})
+		}
+		ch := s.visible.ch
+		s.visible.Unlock()
+		select {
+		case <-ch:
+		case <-done:
+			return errWaitEnded
+		}
+	}
+}
+
+func (s *Store) wake() {
+	s.visible.Lock()
+	if s.visible.ch != nil {
+		close(s.visible.ch)
+		s.visible.ch = nil
+	}
+	s.visible.Unlock()
+}
+
+// close refuses all use from now on with reason, gives up the memory of the
+// versions that are not needed by handles still open, and closes the base when the
+// last handle is closed.
+func (s *Store) close(reason error) {
+	s.mu.Lock()
+	if s.mu.closed != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.mu.closed = reason
+	last := len(s.mu.handles) == 0
+	s.mu.Unlock()
+	s.wake()
+	if last {
+		s.free()
+	}
+}
+
+// free gives back everything once closed and without handles.
+func (s *Store) free() {
+	s.mu.Lock()
+	for _, c := range s.mu.chains {
+		for _, v := range c {
+			s.dropLocked(v)
+		}
+	}
+	s.mu.chains = map[uint32][]version{}
+	s.mu.garbage = map[uint32]struct{}{}
+	s.mu.Unlock()
+	s.base.close()
+}
+
+// idle says whether nothing but the base holds state: the store can be closed
+// and opened again at no cost.
+func (s *Store) idle() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.mu.handles) == 0 && len(s.mu.spec) == 0 && s.mu.memory == 0
+}

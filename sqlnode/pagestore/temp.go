@@ -1,0 +1,203 @@
+package pagestore
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// TempSpace bounds the temporary files (sorts, materialised views, VACUUM's copy)
+// of one connection, and counts them towards the node.
+type TempSpace struct {
+	Dir   string        // where files that outgrow memory go; they have no name there
+	Max   int64         // bytes of one connection
+	Total *atomic.Int64 // bytes of the whole node, for metrics; may be nil
+
+	used atomic.Int64
+	full atomic.Bool
+}
+
+// Used is the number of bytes in use.
+func (t *TempSpace) Used() int64 { return t.used.Load() }
+
+// TakeFull says, once, that a write was refused because Max was reached.
+func (t *TempSpace) TakeFull() bool { return t.full.Swap(false) }
+
+// tempMemory is how much of a temporary file stays in memory, in bytes.
+const tempMemory = 256 << 10
+
+// tempFile is one temporary file: in memory while small, then a nameless file.
+type tempFile struct {
+	space *TempSpace
+	mem   []byte
+	f     *os.File
+	size  int64
+	err   error
+}
+
+func newTempFile(tls *libc.TLS) *tempFile {
+	t := &tempFile{}
+	if s, ok := vfs.temps.Load(tls); ok {
+		t.space = s.(*TempSpace)
+	}
+	return t
+}
+
+// grow accounts for a file of n bytes and says whether it may be.
+func (t *tempFile) grow(n int64) bool {
+	if n <= t.size {
+		return true
+	}
+	if s := t.space; s != nil {
+		if s.used.Add(n-t.size) > s.Max && s.Max > 0 {
+			s.used.Add(t.size - n)
+			s.full.Store(true)
+			return false
+		}
+		if s.Total != nil {
+			s.Total.Add(n - t.size)
+		}
+	}
+	t.size = n
+	return true
+}
+
+func (t *tempFile) shrink(n int64) {
+	if s := t.space; s != nil {
+		s.used.Add(n - t.size)
+		if s.Total != nil {
+			s.Total.Add(n - t.size)
+		}
+	}
+	t.size = n
+}
+
+// spill moves the content to a file.
+func (t *tempFile) spill() error {
+	dir := ""
+	if t.space != nil {
+		dir = t.space.Dir
+	}
+	f, err := os.CreateTemp(dir, "nearsql-temp-*")
+	if err != nil {
+		return fmt.Errorf("create temporary file: %w", err)
+	}
+	os.Remove(f.Name()) // it lives as long as it is open
+	if _, err := f.WriteAt(t.mem, 0); err != nil {
+		f.Close()
+		return fmt.Errorf("write temporary file: %w", err)
+	}
+	t.f, t.mem = f, nil
+	return nil
+}
+
+func (t *tempFile) writeAt(b []byte, off int64) int32 {
+	end := off + int64(len(b))
+	if !t.grow(end) {
+		return sqlite3.SQLITE_FULL
+	}
+	if t.f == nil && end > tempMemory {
+		if err := t.spill(); err != nil {
+			return sqlite3.SQLITE_IOERR_WRITE
+		}
+	}
+	if t.f != nil {
+		if _, err := t.f.WriteAt(b, off); err != nil {
+			return sqlite3.SQLITE_IOERR_WRITE
+		}
+		return sqlite3.SQLITE_OK
+	}
+	if int64(len(t.mem)) < end {
+		if int64(cap(t.mem)) < end {
+			grown := make([]byte, end, min(max(2*end, 4096), tempMemory))
+			copy(grown, t.mem)
+			t.mem = grown
+		} else {
+			t.mem = t.mem[:end]
+		}
+	}
+	copy(t.mem[off:], b)
+	return sqlite3.SQLITE_OK
+}
+
+func (t *tempFile) readAt(b []byte, off int64) int32 {
+	n := 0
+	if off < t.size {
+		n = int(min(int64(len(b)), t.size-off))
+		if t.f != nil {
+			if k, err := t.f.ReadAt(b[:n], off); err != nil && k < n {
+				clear(b[k:n]) // a hole at the end
+			}
+		} else {
+			k := 0
+			if off < int64(len(t.mem)) {
+				k = copy(b[:n], t.mem[off:])
+			}
+			clear(b[k:n])
+		}
+	}
+	if n < len(b) {
+		clear(b[n:])
+		return sqlite3.SQLITE_IOERR_SHORT_READ
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func (t *tempFile) truncate(n int64) int32 {
+	if n >= t.size {
+		if !t.grow(n) {
+			return sqlite3.SQLITE_FULL
+		}
+		return sqlite3.SQLITE_OK
+	}
+	if t.f != nil {
+		if err := t.f.Truncate(n); err != nil {
+			return sqlite3.SQLITE_IOERR_TRUNCATE
+		}
+	} else if n < int64(len(t.mem)) {
+		clear(t.mem[n:])
+		t.mem = t.mem[:n]
+	}
+	t.shrink(n)
+	return sqlite3.SQLITE_OK
+}
+
+func (t *tempFile) close() {
+	t.shrink(0)
+	if t.f != nil {
+		t.f.Close()
+	}
+	t.mem = nil
+}
+
+func tempOf(p uintptr) *tempFile { return vfs.files.get(at[cfile](p).index).temp }
+
+func xTempClose(_ *libc.TLS, p uintptr) int32 {
+	tempOf(p).close()
+	vfs.files.remove(at[cfile](p).index)
+	return sqlite3.SQLITE_OK
+}
+
+func xTempRead(_ *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
+	return tempOf(p).readAt(bytesAt(buf, n), off)
+}
+
+func xTempWrite(_ *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
+	return tempOf(p).writeAt(bytesAt(buf, n), off)
+}
+
+func xTempTruncate(_ *libc.TLS, p uintptr, n int64) int32 { return tempOf(p).truncate(n) }
+
+func xTempFileSize(_ *libc.TLS, p, out uintptr) int32 {
+	*at[int64](out) = tempOf(p).size
+	return sqlite3.SQLITE_OK
+}
+
+func xTempLock(_ *libc.TLS, _ uintptr, _ int32) int32 { return sqlite3.SQLITE_OK }
+
+func xTempFileControl(_ *libc.TLS, _ uintptr, _ int32, _ uintptr) int32 {
+	return sqlite3.SQLITE_NOTFOUND
+}

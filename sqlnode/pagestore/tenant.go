@@ -1,0 +1,298 @@
+package pagestore
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// Tenant is one tenant's copy in a group: where the log has brought it, and
+// its store while it is open.
+//
+// Lock order: fileMu, then mu, then the store's locks. Apply takes mu only.
+type Tenant struct {
+	g  *Group
+	id wire.TenantID
+
+	fileMu sync.Mutex // held while the store is opened or closed
+
+	mu struct {
+		sync.Mutex
+		rec     tenant.Tenant
+		log     State  // after the newest entry applied
+		logTime int64  // unix ms of the newest transaction
+		index   uint64 // of the newest entry contained
+		durable State  // as of the newest unit that is written
+		queue   []queued
+		queuedB int64
+		busy    bool  // a builder is at work, or will be
+		built   State // what the store has committed, also while it is closed
+		store   *Store
+		refs    int         // who uses the store
+		holds   []wire.TXID // captures that wait for a version
+		staging map[uint64]*staging
+		failed  error // why the copy is out of service
+		gone    bool
+	}
+	waiting atomic.Int64 // bytes of own commits on their way through the log
+}
+
+// queued is a committed transaction that is not built yet.
+type queued struct {
+	h     txn.Header
+	body  []byte
+	parts *staging // when the body came in parts
+	size  int
+}
+
+// ID is the tenant's id.
+func (t *Tenant) ID() wire.TenantID { return t.id }
+
+// Record is what the log says of the tenant's life.
+func (t *Tenant) Record() tenant.Tenant {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.rec
+}
+
+// Failed returns why the copy is out of service, or nil.
+func (t *Tenant) Failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.failed
+}
+
+// Logged is the state after the newest entry of the log, visible or not yet.
+func (t *Tenant) Logged() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.log
+}
+
+// Position is the newest state that readers see.
+func (t *Tenant) Position() wire.Pos {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := t.mu.built
+	if t.mu.store != nil {
+		st = t.mu.store.Committed()
+	}
+	return wire.Pos{Tenant: t.id, Epoch: t.mu.rec.Epoch, TXID: st.TXID, Checksum: st.Checksum}
+}
+
+func (t *Tenant) openStore() *Store {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.store
+}
+
+// apply is Group.Apply for one tenant.
+func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if index <= t.mu.index {
+		return t.mu.log, nil // the files contain it already
+	}
+	if h.Kind == txn.Part {
+		t.mu.index = index
+		return t.mu.log, t.stageLocked(h, body)
+	}
+	var parts *staging
+	if h.Flags&txn.FlagParts != 0 {
+		parts = t.takeStagingLocked(h.Operation)
+	}
+	err := t.checkLocked(h, parts)
+	if err == nil && h.Kind == txn.Control {
+		err = t.controlLocked(h, body)
+	}
+	t.mu.index = index
+	if err != nil {
+		parts.drop()
+		t.g.Stats.Refused.Add(1)
+		return State{}, err
+	}
+	if h.Kind == txn.Control {
+		return t.mu.log, nil
+	}
+	next := State{TXID: h.NextTXID, Checksum: h.NextSum, Pages: h.Commit}
+	t.mu.log, t.mu.logTime = next, int64(h.TimeUnixMilli)
+	if s := t.mu.store; s != nil && len(t.mu.queue) == 0 && !t.mu.busy {
+		if s.promote(next) {
+			parts.drop()
+			t.mu.built = next
+			t.g.Stats.Promoted.Add(1)
+			return next, nil
+		}
+		s.dropSpeculation() // what it speculated on is not what the log says
+	}
+	t.mu.queue = append(t.mu.queue, queued{h: *h, body: body, parts: parts, size: len(entry)})
+	t.mu.queuedB += int64(len(entry))
+	if !t.mu.busy && t.mu.failed == nil {
+		t.mu.busy = true
+		t.scheduleLocked()
+	}
+	return next, nil
+}
+
+// scheduleLocked hands the tenant to a builder, in a goroutine of its own when all are behind: the log
+// must not wait.
+func (t *Tenant) scheduleLocked() {
+	select {
+	case t.g.builds <- t:
+	default:
+		go func() { t.g.builds <- t }()
+	}
+}
+
+// checkLocked decides, from the header alone and alike on every copy, whether
+// the entry follows what the tenant is.
+func (t *Tenant) checkLocked(h *txn.Header, parts *staging) error {
+	if h.Kind == txn.Control && tenant.Code(h.Code) == tenant.CodeCreated {
+		if t.mu.rec != (tenant.Tenant{}) {
+			return fmt.Errorf("tenant %s exists already", t.id)
+		}
+		return nil
+	}
+	if h.Epoch != t.mu.rec.Epoch || h.PrevTXID != t.mu.log.TXID || h.PrevSum != t.mu.log.Checksum {
+		return &PositionError{Tenant: t.id, Epoch: t.mu.rec.Epoch, Have: t.mu.log,
+			Want: fmt.Sprintf("epoch %d, txid %d, checksum %s", h.Epoch, uint64(h.PrevTXID), h.PrevSum)}
+	}
+	if h.Kind == txn.Control {
+		return nil
+	}
+	switch {
+	case h.PageSize != t.mu.rec.PageSize:
+		return fmt.Errorf("tenant %s has pages of %d bytes; the entry has %d", t.id, t.mu.rec.PageSize, h.PageSize)
+	case t.mu.rec.State != tenant.StateActive:
+		return fmt.Errorf("tenant %s is %s: %w", t.id, t.mu.rec.State, ErrNotPrimary)
+	case h.NextTXID != h.PrevTXID+1:
+		return fmt.Errorf("tenant %s: txid %d does not follow %d", t.id, uint64(h.NextTXID), uint64(h.PrevTXID))
+	case h.Flags&txn.FlagParts != 0:
+		return parts.complete(h)
+	}
+	return nil
+}
+
+// controlLocked changes what the tenant is.
+func (t *Tenant) controlLocked(h *txn.Header, payload []byte) error {
+	e, err := tenant.DecodeEvent(tenant.Code(h.Code), payload)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", t.id, err)
+	}
+	rec, err := t.mu.rec.Apply(e)
+	if err != nil {
+		return err
+	}
+	if rec.ID != t.id {
+		return fmt.Errorf("tenant %s: the entry creates tenant %s", t.id, rec.ID)
+	}
+	created := t.mu.rec == (tenant.Tenant{})
+	t.mu.rec = rec
+	if created {
+		t.g.add(t)
+	}
+	return nil
+}
+
+// Acquire opens the store if need be and keeps it open until Release.
+func (t *Tenant) Acquire() (*Store, error) {
+	t.mu.Lock()
+	if s := t.mu.store; s != nil && t.mu.failed == nil {
+		t.mu.refs++
+		t.mu.Unlock()
+		return s, nil
+	}
+	t.mu.Unlock()
+	t.fileMu.Lock()
+	defer t.fileMu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.failed != nil {
+		return nil, t.mu.failed
+	}
+	if t.mu.gone {
+		return nil, fmt.Errorf("tenant %s: %w", t.id, ErrNoTenant)
+	}
+	if t.mu.store == nil {
+		rec, durable := t.mu.rec, t.mu.built
+		t.mu.Unlock()
+		s, err := t.g.files.openStore(t.id, int(rec.PageSize), durable, t.g.cfg.Budget)
+		t.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+		for _, tx := range t.mu.holds {
+			s.pin(tx)
+		}
+		t.mu.store = s
+	}
+	t.mu.refs++
+	return t.mu.store, nil
+}
+
+// Release ends what Acquire began.
+func (t *Tenant) Release() {
+	t.mu.Lock()
+	t.mu.refs--
+	t.mu.Unlock()
+}
+
+// closeIfIdle closes the store when nobody uses it and its files hold all.
+func (t *Tenant) closeIfIdle() {
+	t.fileMu.Lock()
+	defer t.fileMu.Unlock()
+	t.mu.Lock()
+	s := t.mu.store
+	if s == nil || t.mu.refs > 0 || t.mu.busy || len(t.mu.holds) > 0 || t.mu.durable != t.mu.built || !s.idle() {
+		t.mu.Unlock()
+		return
+	}
+	t.mu.store = nil
+	t.mu.Unlock()
+	s.close(ErrClosed)
+}
+
+// shut closes the store for good.
+func (t *Tenant) shut(reason error) {
+	t.fileMu.Lock()
+	defer t.fileMu.Unlock()
+	t.mu.Lock()
+	s := t.mu.store
+	t.mu.store = nil
+	if t.mu.failed == nil {
+		t.mu.failed = reason
+	}
+	for op := range t.mu.staging {
+		t.takeStagingLocked(op).drop()
+	}
+	t.mu.Unlock()
+	if s != nil {
+		s.close(reason)
+	}
+}
+
+// fail takes the copy out of service.
+func (t *Tenant) fail(err error) {
+	t.mu.Lock()
+	if t.mu.failed != nil {
+		t.mu.Unlock()
+		return
+	}
+	t.mu.failed = err
+	s := t.mu.store
+	name := t.mu.rec.Name
+	t.mu.Unlock()
+	t.g.Stats.Failures.Add(1)
+	t.g.cfg.Log.Error("copy taken out of service", "tenant", string(name), "id", t.id, "group", t.g.cfg.ID, "error", err)
+	if s != nil {
+		s.close(err)
+	}
+}
+
+// Failure reports an error that SQLite met in a handle of this tenant; a copy that
+// is corrupt is taken out of service.
+func (t *Tenant) Failure(err error) { t.fail(err) }

@@ -1,0 +1,106 @@
+package txn
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// maxPageSize is the largest page that SQLite has, in bytes.
+const maxPageSize = 65536
+
+// zeros is the previous version of a page that had none; never written.
+var zeros [maxPageSize]byte
+
+// minGap is how many equal bytes end a run: fewer are cheaper to repeat than a new run is to begin.
+const minGap = 4
+
+// appendDelta appends to dst the runs of bytes in which next differs from prev,
+// which has the same length: for each run the bytes between it and the run before, its
+// length, and its bytes. It gives up, and says so, beyond limit bytes.
+func appendDelta(dst, prev, next []byte, limit int) (_ []byte, ok bool) {
+	n := len(next)
+	prev = prev[:n]
+	begin := len(dst)
+	last := 0 // end of the run before
+	for i := 0; ; {
+		i = firstDifference(prev, next, i)
+		if i == n {
+			return dst, true
+		}
+		end := runEnd(prev, next, i)
+		if len(dst)-begin+end-i >= limit {
+			return dst[:begin], false
+		}
+		dst = binary.AppendUvarint(dst, uint64(i-last))
+		dst = binary.AppendUvarint(dst, uint64(end-i))
+		dst = append(dst, next[i:end]...)
+		if len(dst)-begin > limit {
+			return dst[:begin], false
+		}
+		i, last = end, end
+	}
+}
+
+// firstDifference returns the first index from i on in which a and b differ,
+// or their length.
+func firstDifference(a, b []byte, i int) int {
+	for ; i+8 <= len(a) && i+8 <= len(b); i += 8 {
+		if x := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); x != 0 {
+			return i + bits.TrailingZeros64(x)/8
+		}
+	}
+	for ; i < len(a) && a[i] == b[i]; i++ {
+	}
+	return i
+}
+
+// runEnd returns the end of the run that begins at i, where a and b differ: after it
+// come minGap equal bytes, or equal bytes to the end.
+func runEnd(a, b []byte, i int) int {
+	end, j := i+1, i+1
+	for j < len(a) {
+		if j == end && j+8 <= len(a) {
+			x := binary.LittleEndian.Uint64(a[j:]) ^ binary.LittleEndian.Uint64(b[j:])
+			// Exact test for a zero byte (Mycroft, 1987): without one all eight differ.
+			if (x-0x0101010101010101)&^x&0x8080808080808080 == 0 {
+				j += 8
+				end = j
+				continue
+			}
+		}
+		if a[j] != b[j] {
+			j++
+			end = j
+			continue
+		}
+		if j++; j-end == minGap {
+			break
+		}
+	}
+	return end
+}
+
+// applyDelta writes the runs of delta over page.
+func applyDelta(page, delta []byte) error {
+	pos := 0
+	for off := 0; off < len(delta); {
+		gap, n := uvarint(delta[off:])
+		if n == 0 || gap > uint64(len(page)-pos) {
+			return formatErr(off, "bad gap in a delta")
+		}
+		off += n
+		length, n := uvarint(delta[off:])
+		if n == 0 || length == 0 || length > uint64(len(page)-pos)-gap {
+			return formatErr(off, "bad length of a run in a delta")
+		}
+		off += n
+		if length > uint64(len(delta)-off) {
+			return formatErr(off, "delta ends within a run")
+		}
+		pos += int(gap)
+		copy(page[pos:], delta[off:off+int(length)])
+		pos += int(length)
+		off += int(length)
+	}
+	return nil
+}
