@@ -155,3 +155,5 @@ func (e PlacementChanged) apply(t Tenant) (Tenant, error) {
 	t.Policy, t.Placement = e.Policy, e.Placement
 	return t, nil
 }
+
+func (e Purged) apply(t Tenant) (Tenant, error) { return t, t.want(e, StateDeleted) }

@@ -18,6 +18,7 @@ const (
 	CodeThawed           Code = 6
 	CodeLimitsChanged    Code = 7
 	CodePlacementChanged Code = 8
+	CodePurged           Code = 9
 )
 
 // String returns the code's name.
@@ -39,6 +40,8 @@ func (c Code) String() string {
 		return "limits changed"
 	case CodePlacementChanged:
 		return "placement changed"
+	case CodePurged:
+		return "purged"
 	}
 	return fmt.Sprintf("control(%d)", uint16(c))
 }
@@ -99,6 +102,12 @@ type PlacementChanged struct {
 	Placement Placement `json:"placement"`
 }
 
+// Purged ends what Deleted began, once the grace period is over: the tenant's data
+// goes for good. It leaves the record as it was; whoever keeps records forgets this one.
+type Purged struct {
+	Time time.Time `json:"time"`
+}
+
 // Code is CodeCreated.
 func (Created) Code() Code { return CodeCreated }
 
@@ -122,3 +131,6 @@ func (LimitsChanged) Code() Code { return CodeLimitsChanged }
 
 // Code is CodePlacementChanged.
 func (PlacementChanged) Code() Code { return CodePlacementChanged }
+
+// Code is CodePurged.
+func (Purged) Code() Code { return CodePurged }

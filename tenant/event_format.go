@@ -75,7 +75,7 @@ func encodeEvent(e Event) ([]byte, error) {
 // order, no space. Its error is an *EventFormatError or *EventVersionError.
 func DecodeEvent(c Code, payload []byte) (Event, error) {
 	switch {
-	case c < CodeCreated || c > CodePlacementChanged:
+	case c < CodeCreated || c > CodePurged:
 		return nil, &EventFormatError{Event: c, What: "the code is unknown"}
 	case len(payload) == 0:
 		return nil, &EventFormatError{Event: c, What: "is empty"}
@@ -116,6 +116,8 @@ func unmarshal(c Code, b []byte) (Event, error) {
 		return into[Thawed](b)
 	case CodeLimitsChanged:
 		return into[LimitsChanged](b)
+	case CodePurged:
+		return into[Purged](b)
 	}
 	return into[PlacementChanged](b)
 }
@@ -160,6 +162,9 @@ func normal(e Event) Event {
 	case PlacementChanged:
 		e.Time = Millis(e.Time)
 		return e
+	case Purged:
+		e.Time = Millis(e.Time)
+		return e
 	}
 	return e
 }
@@ -194,6 +199,8 @@ func check(e Event) error {
 		if err := e.Placement.Validate(); err != nil {
 			return err
 		}
+		return wantTime(e.Time)
+	case Purged:
 		return wantTime(e.Time)
 	}
 	return fmt.Errorf("%T is no event of this package", e)

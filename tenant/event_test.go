@@ -42,6 +42,7 @@ func goldens(t testing.TB) map[string]Event {
 		"thawed":            Thawed{start},
 		"limits_changed":    LimitsChanged{start, Limits{Size: 1 << 30, StatementTime: Duration(5 * time.Second)}},
 		"placement_changed": PlacementChanged{start, 2, Placement{Replicas: ReplicasAll}},
+		"purged":            Purged{start},
 	}
 }
 
@@ -180,14 +181,14 @@ func TestLife(t *testing.T) {
 	}
 	events := []Event{
 		Created{born}, Deleted{start}, Undeleted{start, "b"}, Renamed{start, "b"},
-		Frozen{start}, Thawed{start}, LimitsChanged{start, Limits{Readers: 1}}, PlacementChanged{start, 2, Placement{}},
+		Frozen{start}, Thawed{start}, LimitsChanged{start, Limits{Readers: 1}}, PlacementChanged{start, 2, Placement{}}, Purged{start},
 	}
 	// What each event makes of each state; 0 means refused.
 	want := map[State][]State{
-		0:            {StateActive, 0, 0, 0, 0, 0, 0, 0},
-		StateActive:  {0, StateDeleted, 0, StateActive, StateFrozen, 0, StateActive, StateActive},
-		StateFrozen:  {0, StateDeleted, 0, StateFrozen, 0, StateActive, StateFrozen, StateFrozen},
-		StateDeleted: {0, 0, StateActive, 0, 0, 0, 0, 0},
+		0:            {StateActive, 0, 0, 0, 0, 0, 0, 0, 0},
+		StateActive:  {0, StateDeleted, 0, StateActive, StateFrozen, 0, StateActive, StateActive, 0},
+		StateFrozen:  {0, StateDeleted, 0, StateFrozen, 0, StateActive, StateFrozen, StateFrozen, 0},
+		StateDeleted: {0, 0, StateActive, 0, 0, 0, 0, 0, StateDeleted},
 	}
 	for from, row := range want {
 		for i, e := range events {

@@ -70,3 +70,24 @@ func parseCount(s string) (int64, error) {
 	}
 	return n * factor, nil
 }
+
+// LimitValue is one limit as Set takes it.
+type LimitValue struct{ Name, Value string }
+
+// List gives all limits, in the order of the struct.
+func (l Limits) List() []LimitValue {
+	var list []LimitValue
+	for _, row := range l.table() {
+		value := ""
+		if row.number != nil {
+			value = strconv.FormatInt(*row.number, 10)
+		} else {
+			value = row.duration.String()
+		}
+		if row.isZero() {
+			value = "default"
+		}
+		list = append(list, LimitValue{row.name, value})
+	}
+	return list
+}

@@ -51,6 +51,7 @@ const (
 	CodeBadBookmark                  Code = "BAD_BOOKMARK"
 	CodeSnapshotTooOld               Code = "SNAPSHOT_TOO_OLD"
 	CodeIdempotencyMismatch          Code = "IDEMPOTENCY_MISMATCH"
+	CodeNotReady                     Code = "NOT_READY"
 	CodeShuttingDown                 Code = "SHUTTING_DOWN"
 	CodeStatementRefused             Code = "STATEMENT_REFUSED"
 	CodeNotFound                     Code = "NOT_FOUND"
@@ -157,6 +158,7 @@ var codes = map[Code]codeInfo{
 	CodeBadBookmark:                  {400, false, "The bookmark is none that this tenant gave."},
 	CodeSnapshotTooOld:               {503, true, "The read took so long that the version it saw had to go."},
 	CodeIdempotencyMismatch:          {422, false, "The Idempotency-Key was used before, with another request."},
+	CodeNotReady:                     {503, true, "The node does not take requests yet, or no more."},
 	CodeShuttingDown:                 {503, true, "The node is about to stop; the request had no effect."},
 	CodeStatementRefused:             {503, false, "This statement ended the process a short while ago, and is refused for some time."},
 	CodeNotFound:                     {404, false, "There is no such route."},

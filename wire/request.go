@@ -22,6 +22,7 @@ type Request struct {
 	Statements  []Statement
 	Batch       bool // the client asked for a batch: answers are a list even for one statement
 	ReadOnly    bool // refuse statements that write (GET)
+	Stream      bool // rows leave as they come: limits on an answer that is held in memory do not count
 	Consistency Consistency
 	// MaxStaleness bounds the age of what a weak read sees, at its start.
 	// 0 means the tenant's default, AnyStaleness no bound.

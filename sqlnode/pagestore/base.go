@@ -26,9 +26,12 @@ type base struct {
 
 	mu struct { // read-locked while pages are read, locked while absorb writes
 		sync.RWMutex
-		f     disk.File // nil while there is no file
-		sumsF disk.File
-		sums  []wire.Checksum // by pgno-1
+		f      disk.File       // nil while there is no file
+		sumsF  disk.File       // nil when f is
+		sums   []wire.Checksum // by pgno-1
+		bad    *CorruptError   // what is wrong with the whole file of sums, or nil
+		closed bool            // and stays so: nothing is written any more
+		exact  bool            // both files have the length that sums tells
 	}
 }
 
@@ -49,6 +52,14 @@ func openBase(fsys disk.FS, tenant wire.TenantID, path string, pageSize int) (*b
 	}
 	b.mu.f = f
 	sf, err := fsys.OpenFile("sums.open", path+".sums", os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A crash may have kept one name of two that were made and never recorded: units have
+		// all pages then. Else each read of a page says what is wrong.
+		f.Close()
+		b.mu.f = nil
+		b.mu.bad = b.corrupt(".sums", "the file does not exist")
+		return b, nil
+	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open page sums of tenant %s: %w", tenant, err)
@@ -74,10 +85,9 @@ func (b *base) load() error {
 		return fmt.Errorf("size of %s.sums: %w", b.path, err)
 	}
 	if si.Size() < sumsHeader {
-		if fi.Size() == 0 || si.Size() == 0 {
-			return nil // made, and never recorded as absorbed
-		}
-		return &CorruptError{Tenant: b.tenant, File: b.path + ".sums", What: "it is shorter than its header"}
+		// Made, and never recorded as absorbed; or damaged, which each read of a page will say.
+		b.mu.bad = b.corrupt(".sums", fmt.Sprintf("it has %d bytes, less than its header", si.Size()))
+		return nil
 	}
 	n := min(fi.Size()/int64(b.pageSize), (si.Size()-sumsHeader)/8)
 	raw := make([]byte, sumsHeader+8*n)
@@ -85,8 +95,10 @@ func (b *base) load() error {
 		return fmt.Errorf("read %s.sums: %w", b.path, err)
 	}
 	if string(raw[:8]) != sumsMagic || binary.BigEndian.Uint32(raw[8:]) != uint32(b.pageSize) {
-		return &CorruptError{Tenant: b.tenant, File: b.path + ".sums", What: fmt.Sprintf("its header is not that of page sums for pages of %d bytes", b.pageSize)}
+		b.mu.bad = b.corrupt(".sums", fmt.Sprintf("its header is not that of page sums for pages of %d bytes", b.pageSize))
+		return nil
 	}
+	b.mu.exact = fi.Size() == n*int64(b.pageSize) && si.Size() == sumsHeader+8*n
 	b.mu.sums = make([]wire.Checksum, n)
 	for i := range b.mu.sums {
 		b.mu.sums[i] = wire.Checksum(binary.BigEndian.Uint64(raw[sumsHeader+8*i:]))
@@ -94,10 +106,27 @@ func (b *base) load() error {
 	return nil
 }
 
+func (b *base) corrupt(suffix, what string) *CorruptError {
+	return &CorruptError{Tenant: b.tenant, File: b.path + suffix, What: what}
+}
+
+// missingLocked is the error of a page that the base has not.
+func (b *base) missingLocked(pgno uint32) error {
+	if b.mu.bad != nil {
+		e := *b.mu.bad
+		e.Page = pgno
+		return &e
+	}
+	return &CorruptError{Tenant: b.tenant, File: b.path, Page: pgno, What: fmt.Sprintf("it is not in the file, which has %d pages", len(b.mu.sums))}
+}
+
 // readPageLocked reads a whole page and checks it. The caller has b.mu read-locked.
 func (b *base) readPageLocked(dst []byte, pgno uint32) error {
+	if b.mu.closed {
+		return ErrClosed
+	}
 	if pgno == 0 || int(pgno) > len(b.mu.sums) {
-		return &CorruptError{Tenant: b.tenant, File: b.path, Page: pgno, What: fmt.Sprintf("it is not in the file, which has %d pages", len(b.mu.sums))}
+		return b.missingLocked(pgno)
 	}
 	if _, err := b.mu.f.ReadAt(dst, int64(pgno-1)*int64(b.pageSize)); err != nil {
 		return fmt.Errorf("tenant %s: read page %d of %s: %w", b.tenant, pgno, b.path, err)
@@ -114,7 +143,7 @@ func (b *base) sum(pgno uint32) (wire.Checksum, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if pgno == 0 || int(pgno) > len(b.mu.sums) {
-		return 0, &CorruptError{Tenant: b.tenant, File: b.path, Page: pgno, What: fmt.Sprintf("it is not in the file, which has %d pages", len(b.mu.sums))}
+		return 0, b.missingLocked(pgno)
 	}
 	return b.mu.sums[pgno-1], nil
 }
@@ -133,9 +162,18 @@ type basePage struct {
 	data []byte
 }
 
-// create makes the files when there are none.
+// createLocked makes the files when there are none.
 func (b *base) createLocked() error {
-	if b.mu.f != nil {
+	switch {
+	case b.mu.closed:
+		return ErrClosed
+	case b.mu.f != nil && b.mu.bad == nil:
+		return nil
+	case b.mu.f != nil: // the sums have no header that can be read
+		if err := b.writeHeader(b.mu.sumsF); err != nil {
+			return err
+		}
+		b.mu.bad = nil
 		return nil
 	}
 	f, err := b.fs.OpenFile("base.create", b.path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -147,15 +185,22 @@ func (b *base) createLocked() error {
 		f.Close()
 		return fmt.Errorf("create page sums of tenant %s: %w", b.tenant, err)
 	}
+	if err := b.writeHeader(sf); err != nil {
+		f.Close()
+		sf.Close()
+		return err
+	}
+	b.mu.f, b.mu.sumsF, b.mu.bad, b.mu.exact = f, sf, nil, false
+	return nil
+}
+
+func (b *base) writeHeader(sums disk.File) error {
 	var h [sumsHeader]byte
 	copy(h[:], sumsMagic)
 	binary.BigEndian.PutUint32(h[8:], uint32(b.pageSize))
-	if _, err := sf.WriteAt(h[:], 0); err != nil {
-		f.Close()
-		sf.Close()
+	if _, err := sums.WriteAt(h[:], 0); err != nil {
 		return fmt.Errorf("write page sums of tenant %s: %w", b.tenant, err)
 	}
-	b.mu.f, b.mu.sumsF = f, sf
 	return nil
 }
 
@@ -166,6 +211,8 @@ func (b *base) write(pages []basePage) error {
 	if err := b.createLocked(); err != nil {
 		return err
 	}
+	exact := b.mu.exact
+	b.mu.exact = false
 	var sums []byte
 	for i := 0; i < len(pages); {
 		// A run of neighbours is one write to each file.
@@ -185,9 +232,7 @@ func (b *base) write(pages []basePage) error {
 				buf = append(buf, p.data...)
 			}
 		}
-		if err := b.growLocked(run[0].pgno - 1); err != nil {
-			return err
-		}
+		b.growLocked(run[0].pgno - 1)
 		if _, err := b.mu.f.WriteAt(buf, int64(run[0].pgno-1)*int64(b.pageSize)); err != nil {
 			return fmt.Errorf("tenant %s: write page %d of %s: %w", b.tenant, run[0].pgno, b.path, err)
 		}
@@ -203,27 +248,27 @@ func (b *base) write(pages []basePage) error {
 		}
 		i = j
 	}
+	b.mu.exact = exact
 	return nil
 }
 
 // growLocked makes room up to n pages: only the lock page is ever skipped, as every
 // other page of a database that grows is written.
-func (b *base) growLocked(n uint32) error {
+func (b *base) growLocked(n uint32) {
 	for uint32(len(b.mu.sums)) < n {
 		b.mu.sums = append(b.mu.sums, 0)
 	}
-	return nil
 }
 
 // resize sets the size of the base to n pages. It syncs nothing.
 func (b *base) resize(n uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n == uint32(len(b.mu.sums)) && b.mu.f != nil {
-		return nil
-	}
 	if err := b.createLocked(); err != nil {
 		return err
+	}
+	if b.mu.exact && n == uint32(len(b.mu.sums)) {
+		return nil
 	}
 	if err := b.mu.f.Truncate(int64(n) * int64(b.pageSize)); err != nil {
 		return fmt.Errorf("tenant %s: set size of %s to %d pages: %w", b.tenant, b.path, n, err)
@@ -234,12 +279,15 @@ func (b *base) resize(n uint32) error {
 	if int(n) < len(b.mu.sums) {
 		b.mu.sums = b.mu.sums[:n:n]
 	}
-	return b.growLocked(n)
+	b.growLocked(n)
+	b.mu.exact = true
+	return nil
 }
 
 func (b *base) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.mu.closed = true
 	if b.mu.f != nil {
 		b.mu.f.Close()
 		b.mu.sumsF.Close()

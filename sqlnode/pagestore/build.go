@@ -23,56 +23,96 @@ func (t *Tenant) build(ctx context.Context) {
 			return
 		}
 		q := t.mu.queue[0]
+		t.mu.working = true
 		t.mu.Unlock()
 
-		err := t.buildOne(q)
-		for disk.IsFull(err) && ctx.Err() == nil {
-			// The log holds the transaction: it waits until there is room.
-			t.g.cfg.Log.Error("disk full: a committed transaction waits to be built", "tenant", t.id, "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
+		more, err := t.buildOne(q)
+		for try := 1; t.again(err, try, &q) && ctx.Err() == nil; try++ {
+			t.g.cfg.Log.Error("a committed transaction waits to be built", "tenant", t.id, "error", err)
+			if try > 1 {
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
 			}
-			err = t.buildOne(q)
+			more, err = t.buildOne(q)
 		}
-		if err != nil {
+		if err == nil {
+			q.parts.drop()
+			t.g.Stats.Built.Add(1)
+			if more {
+				continue
+			}
+			return
+		}
+		if ctx.Err() == nil {
 			t.fail(fmt.Errorf("build transaction %d: %w", uint64(q.h.NextTXID), err))
-			continue
 		}
-		q.parts.drop()
 		t.mu.Lock()
-		t.mu.queue[0] = queued{}
-		t.mu.queue = t.mu.queue[1:]
-		t.mu.queuedB -= int64(q.size)
-		t.mu.built = State{TXID: q.h.NextTXID, Checksum: q.h.NextSum, Pages: q.h.Commit}
+		t.mu.working, t.mu.busy = false, false // failed, closed, purged; or the end of Run: the log has what is left
 		t.mu.Unlock()
-		t.g.Stats.Built.Add(1)
+		q.parts.drop()
+		return
 	}
 }
 
+// builtLocked takes the first of the queue out, whose pages are visible now, and says whether the
+// builder goes on. If not, it is another's turn as soon as the lock is given up.
+func (t *Tenant) builtLocked(st State) (more bool) {
+	t.mu.built = st
+	t.mu.working = false
+	if len(t.mu.queue) > 0 { // not when it failed, was closed or purged at this moment
+		t.g.builds.add(-int64(t.mu.queue[0].size))
+		t.mu.queue[0] = queued{}
+		t.mu.queue = t.mu.queue[1:]
+	}
+	t.mu.busy = len(t.mu.queue) > 0
+	return t.mu.busy
+}
+
+// buildTries is how often a transaction is tried to be built on a disk that fails.
+const buildTries = 5
+
+// again says whether to try once more after err: the log holds the transaction, so it can wait until a full disk
+// has room, and for a while for a disk that fails. What is damaged stays so.
+func (t *Tenant) again(err error, try int, q *queued) bool {
+	if err == nil || q.parts.broken() || t.gone() || t.Failed() != nil {
+		return false
+	}
+	var (
+		corrupt *CorruptError
+		format  *txn.FormatError
+	)
+	if errors.As(err, &corrupt) || errors.As(err, &format) || errors.Is(err, ErrClosed) {
+		return false
+	}
+	return disk.IsFull(err) || try < buildTries
+}
+
 // buildOne makes the pages of one transaction from what the store has, checks
-// them, and makes them visible.
-func (t *Tenant) buildOne(q queued) error {
+// them, and makes them visible. It says whether there is more to build.
+func (t *Tenant) buildOne(q queued) (more bool, _ error) {
 	s, err := t.Acquire()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer t.Release()
 	prev := s.Committed()
 	if prev.TXID != q.h.PrevTXID || prev.Checksum != q.h.PrevSum {
-		return &CorruptError{Tenant: t.id, File: "store", What: fmt.Sprintf("it stands at %s, the log at txid %d, checksum %s", prev, uint64(q.h.PrevTXID), q.h.PrevSum)}
+		return false, &CorruptError{Tenant: t.id, File: "store", What: fmt.Sprintf("it stands at %s, the log at txid %d, checksum %s", prev, uint64(q.h.PrevTXID), q.h.PrevSum)}
 	}
-	b := builder{t: t, s: s, h: &q.h, prev: prev, sum: prev.Checksum | wire.ChecksumFlag, lock: lockPgno(s.pageSize)}
+	b := builder{t: t, s: s, h: &q.h, prev: prev, sum: prev.Checksum | wire.ChecksumFlag, lock: s.lock}
 	defer b.abort()
 	if int64(q.h.Pages)*int64(s.pageSize) > t.g.cfg.BigTransaction {
 		if b.seg, err = t.g.files.createPrivate(t, prev); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err := b.run(q.pages()); err != nil {
-		return err
+		return false, err
 	}
-	return b.install()
+	err = b.install()
+	return b.more, err
 }
 
 // pages are those of the body, inline or staged.
@@ -111,6 +151,7 @@ type builder struct {
 	pages []newVersion
 	seg   *privateSegment // where large ones go
 	done  bool
+	more  bool // there is more to build
 }
 
 func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
@@ -181,9 +222,13 @@ func (b *builder) install() error {
 			b.pages[i].file = file
 		}
 	}
+	// At once for who waits: when the last is visible, nothing is being built.
+	b.t.mu.Lock()
+	defer b.t.mu.Unlock()
 	if err := b.s.install(next, b.pages); err != nil {
 		return err
 	}
+	b.more = b.t.builtLocked(next)
 	b.done = true
 	return nil
 }

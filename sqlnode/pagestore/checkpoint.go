@@ -1,7 +1,9 @@
 package pagestore
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,7 +17,9 @@ import (
 // entries that follow.
 type Capture struct {
 	g       *Group
+	number  uint64 // counts captures
 	index   uint64
+	logged  int64
 	tenants []capturedTenant
 	dirty   []*Tenant
 	private []*segment
@@ -42,7 +46,7 @@ func (g *Group) Capture() (*Capture, error) {
 		g.mu.Unlock()
 		return nil, ErrStagingOpen
 	}
-	c := &Capture{g: g, index: g.mu.index}
+	c := &Capture{g: g, index: g.mu.index, logged: g.mu.logged}
 	all := make([]*Tenant, 0, len(g.mu.tenants))
 	for _, t := range g.mu.tenants {
 		all = append(all, t)
@@ -52,7 +56,7 @@ func (g *Group) Capture() (*Capture, error) {
 	g.mu.logged = 0
 	g.mu.changed = time.Time{}
 	g.mu.Unlock()
-	c.seq = g.files.takeSeq()
+	c.number, c.seq = g.files.beginCapture(), g.files.takeSeq()
 	for _, t := range all {
 		_, isDirty := dirty[t]
 		t.mu.Lock()
@@ -88,8 +92,11 @@ func (c *Capture) Persist(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(b)
-	return err
+	if _, err = w.Write(b); err != nil {
+		return fmt.Errorf("write manifest of group %d: %w", c.g.cfg.ID, err)
+	}
+	c.g.files.listed(c.number, c.seq, c.index)
+	return nil
 }
 
 // Release ends the capture, whether persisted or not.
@@ -99,16 +106,15 @@ func (c *Capture) Release() {
 	}
 	if c.written == nil {
 		// Nothing was written: what was dirty still is.
+		dirty := slices.DeleteFunc(c.dirty, (*Tenant).gone)
 		c.g.mu.Lock()
-		for _, t := range c.dirty {
-			if !t.gone() {
-				c.g.mu.dirty[t] = struct{}{}
-			}
+		for _, t := range dirty {
+			c.g.mu.dirty[t] = struct{}{}
 		}
-		if len(c.dirty) > 0 && c.g.mu.changed.IsZero() {
-			c.g.mu.changed = c.g.cfg.Now()
-		}
+		c.g.mu.logged += c.logged
 		c.g.mu.Unlock()
+		c.g.changed()
+		c.dirty, c.logged = nil, 0
 	}
 }
 
@@ -150,8 +156,11 @@ func (c *Capture) writeUnit() error {
 		}
 		m, err := c.writeTenant(w, ct)
 		if err != nil {
-			w.abort()
-			return err
+			if err = c.skip(ct.t, err); err != nil {
+				w.abort()
+				return err
+			}
+			continue
 		}
 		moved = append(moved, m)
 	}
@@ -197,6 +206,17 @@ func (c *Capture) writeUnit() error {
 	return nil
 }
 
+// skip goes on without a tenant that is gone, or whose copy is out of service. Otherwise it returns err.
+func (c *Capture) skip(t *Tenant, err error) error {
+	if t.gone() {
+		return nil
+	}
+	if failed := t.broken(); failed != nil {
+		return c.g.files.markFailed(t.id, failed)
+	}
+	return err
+}
+
 // movedPages are versions that lie in a segment now.
 type movedPages struct {
 	store *Store
@@ -223,9 +243,13 @@ func (c *Capture) writeTenant(w *segmentWriter, ct *capturedTenant) (movedPages,
 	t.mu.Lock()
 	prev := t.mu.durable
 	t.mu.Unlock()
+	pages, err := s.inMemory(ct.log)
+	if err != nil {
+		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, err)
+	}
 	w.begin(&section{Tenant: t.id, Epoch: ct.rec.Epoch, PageSize: s.pageSize, Prev: prev, Next: ct.log, Time: ct.logTime})
 	m := movedPages{store: s}
-	for _, p := range s.inMemory(ct.log) {
+	for _, p := range pages {
 		off, err := w.page(p.pgno, p.sum, p.data)
 		if err != nil {
 			return m, err
@@ -243,9 +267,12 @@ type memoryPage struct {
 
 // inMemory returns, ascending, the pages whose newest version at st lies in memory. st must be pinned,
 // which keeps the buffers as they are.
-func (s *Store) inMemory(st State) []memoryPage {
+func (s *Store) inMemory(st State) ([]memoryPage, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if s.mu.closed != nil {
+		return nil, s.mu.closed
+	}
 	var l []memoryPage
 	for pgno := range s.mu.chains {
 		if pgno > st.Pages {
@@ -255,8 +282,8 @@ func (s *Store) inMemory(st State) []memoryPage {
 			l = append(l, memoryPage{pgno, v})
 		}
 	}
-	slices.SortFunc(l, func(a, b memoryPage) int { return int(int64(a.pgno) - int64(b.pgno)) })
-	return l
+	slices.SortFunc(l, func(a, b memoryPage) int { return cmp.Compare(a.pgno, b.pgno) })
+	return l, nil
 }
 
 // moveToFile lets versions go from memory that lie in file now.
@@ -298,8 +325,8 @@ func (g *Group) Restore(r io.Reader) error {
 		return err
 	}
 	for _, mt := range m.tenants {
-		t := &Tenant{g: g, id: mt.rec.ID}
-		t.mu.staging = map[uint64]*staging{}
+		t := newTenant(g, mt.rec.ID)
+		t.mu.failed = g.files.failedBefore(t.id)
 		t.mu.rec, t.mu.log, t.mu.logTime, t.mu.index = mt.rec, mt.state, mt.time, mt.index
 		t.mu.durable, t.mu.built = mt.state, mt.state
 		g.add(t)
@@ -312,6 +339,8 @@ func (g *Group) Restore(r io.Reader) error {
 
 // absorbAll brings the bases up to all recorded units.
 func (g *Group) absorbAll(ctx context.Context) error {
+	g.tidying.Lock()
+	defer g.tidying.Unlock()
 	for ctx.Err() == nil {
 		u := g.files.pending()
 		if u == nil {
@@ -327,27 +356,27 @@ func (g *Group) absorbAll(ctx context.Context) error {
 // absorb writes the pages of a unit to the bases, syncs them all at once, and records that.
 func (g *Group) absorb(ctx context.Context, u *unit) error {
 	var synced []string
-	for id, sections := range u.tenants {
+	for _, id := range u.ids() {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		t, err := g.Tenant(id)
 		if err != nil {
-			continue // dropped meanwhile
+			continue // purged meanwhile
 		}
-		s, err := t.Acquire()
-		if err != nil {
-			if t.Failed() != nil || t.gone() {
-				continue // out of service: its base is of no use
+		if err := g.absorbTenant(ctx, t, u.tenants[id]); err != nil {
+			if t.gone() {
+				continue
 			}
-			return err
+			failed := t.broken()
+			if failed == nil {
+				return fmt.Errorf("absorb segments: %w", err)
+			}
+			if err := g.files.markFailed(id, failed); err != nil {
+				return fmt.Errorf("absorb segments: %w", err)
+			}
+			continue
 		}
-		n, err := s.absorb(ctx, sections)
-		t.Release()
-		if err != nil {
-			return fmt.Errorf("absorb segments: %w", err)
-		}
-		g.Stats.AbsorbedPages.Add(int64(n))
 		t.closeIfIdle()
 		p := g.files.basePath(id)
 		synced = append(synced, p, p+".sums")
@@ -373,13 +402,30 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 	g.files.mu.absorbed = u.seq
 	g.files.mu.Unlock()
 	for id, sections := range u.tenants {
-		if t, err := g.Tenant(id); err == nil {
+		if t, err := g.Tenant(id); err == nil && t.Failed() == nil {
 			if s := t.openStore(); s != nil {
 				s.absorbed(sections)
 			}
 		}
 	}
 	return nil
+}
+
+// absorbTenant brings the base of one tenant up to a unit. A copy that proves corrupt
+// is taken out of service.
+func (g *Group) absorbTenant(ctx context.Context, t *Tenant, sections []located) error {
+	s, err := t.Acquire()
+	if err != nil {
+		return err
+	}
+	defer t.Release()
+	n, err := s.absorb(ctx, sections)
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		t.fail(err)
+	}
+	g.Stats.AbsorbedPages.Add(int64(n))
+	return err
 }
 
 // absorbBatch is how many pages are written to a base at a time.
@@ -408,7 +454,7 @@ func (s *Store) absorb(ctx context.Context, sections []located) (int, error) {
 			places = append(places, place{l, pgno})
 		}
 	}
-	slices.SortFunc(places, func(a, b place) int { return int(int64(a.n) - int64(b.n)) })
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.n, b.n) })
 	batch := make([]basePage, 0, absorbBatch)
 	buf := make([]byte, absorbBatch*s.pageSize)
 	for len(places) > 0 {
@@ -450,7 +496,7 @@ type location struct {
 // copyOut puts the base's page in the chain, as older than all, if a reader
 // below tx may still want it.
 func (s *Store) copyOut(pgno uint32, tx wire.TXID) error {
-	if pgno == lockPgno(s.pageSize) || pgno > s.base.pages() {
+	if pgno == s.lock || pgno > s.base.pages() {
 		return nil
 	}
 	s.mu.RLock()
@@ -475,9 +521,9 @@ func (s *Store) copyOut(pgno uint32, tx wire.TXID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.mu.chains[pgno]
-	s.mu.chains[pgno] = append([]version{{tx: 0, sum: sum, data: data}}, c...)
+	s.mu.chains[pgno] = append([]version{{tx: 0, sum: sum, data: data, old: true}}, c...)
 	s.accountLocked(1)
-	s.mu.garbage[pgno] = struct{}{}
+	s.mu.pins.keep(pgno, 0, tx)
 	return nil
 }
 
@@ -485,25 +531,26 @@ func (s *Store) copyOut(pgno uint32, tx wire.TXID) error {
 func (s *Store) absorbed(sections []located) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.baseTX = sections[len(sections)-1].Next.TXID
-	for _, l := range sections {
-		for _, p := range l.pages {
-			s.pruneLocked(p.pgno)
+	last := sections[len(sections)-1].Next
+	s.mu.baseTX, s.mu.basePages = last.TXID, last.Pages
+	// All of them, since pages that were made and cut off again are in no section.
+	for pgno, c := range s.mu.chains {
+		for i := 0; i+1 < len(c) && c[i+1].tx <= last.TXID; i++ {
+			c[i].old = true
 		}
-		for pgno := l.Next.Pages + 1; pgno <= l.Prev.Pages; pgno++ {
-			s.pruneLocked(pgno)
-		}
+		s.pruneLocked(pgno)
 	}
 }
 
 // expire takes the snapshots away that readers have held since before the time given (unix ns),
-// and says how many.
+// with what only they kept, and says how many.
 func (s *Store) expire(before int64) (n int) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for h := range s.mu.handles {
-		since := h.since.Load()
-		if !h.writer && since != 0 && since < before && wire.TXID(h.pinTX.Load()) < s.mu.committed.TXID && h.expired.CompareAndSwap(false, true) {
+		since, tx := h.since.Load(), wire.TXID(h.pinTX.Load())
+		if !h.writer && since != 0 && since < before && tx < s.mu.committed.TXID && h.expired.CompareAndSwap(false, true) {
+			s.unpinLocked(tx)
 			n++
 		}
 	}

@@ -76,5 +76,17 @@ func (e *PositionError) Error() string {
 	return fmt.Sprintf("tenant %s stands at epoch %d, %s; the entry follows %s", e.Tenant, e.Epoch, e.Have, e.Want)
 }
 
+// EntryError says that an entry of the log can't be read: it was written by a newer version, or
+// damaged on this node. Other copies may have taken it, so this one must not go on.
+type EntryError struct {
+	Index uint64
+	Err   error
+}
+
+func (e *EntryError) Error() string { return fmt.Sprintf("entry %d of the log: %v", e.Index, e.Err) }
+
+// Unwrap returns what is wrong with the entry.
+func (e *EntryError) Unwrap() error { return e.Err }
+
 // errWaitEnded says that the waiter gave up.
 var errWaitEnded = errors.New("the wait was ended")

@@ -1,11 +1,13 @@
 package pagestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -35,14 +37,28 @@ type files struct {
 
 	mu struct {
 		sync.Mutex
-		units    []*unit         // ascending by seq: recorded ones, then at most some written ones
-		private  []*segment      // of large transactions since the newest capture
-		nextSeq  uint64          // of the next segment
-		absorbed uint64          // seq of the newest unit that all bases contain
-		retired  uint64          // seq of the newest unit whose segments are removed
-		initial  map[string]bool // segment files found at the start that no manifest has named so far
-		bytes    int64           // of all segments
+		captures uint64                   // how many captures have begun
+		ltxDirs  map[string]struct{}      // directories of LTX files whose names this process made durable
+		watched  watch                    // for the checkpoint that waits for its snapshot
+		failed   map[wire.TenantID]string // copies that may lack what units hold, and why; durable
+		units    []*unit                  // ascending by seq: recorded ones, then at most some written ones
+		private  []*segment               // of large transactions since the newest capture
+		nextSeq  uint64                   // of the next segment
+		absorbed uint64                   // seq of the newest unit that all bases contain
+		retired  uint64                   // seq of the newest unit whose segments are removed
+		initial  map[string]bool          // segment files found at the start that no manifest has named so far
+		bytes    int64                    // of all segments
 	}
+}
+
+// watch remembers the first capture that began after the watch did and was
+// written out whole. Once a snapshot that was asked for at that time is durable, so are all units
+// up to this one: snapshots are made one after another, and each lists all units.
+type watch struct {
+	after uint64 // captures that had begun
+	done  bool
+	seq   uint64 // of the capture's unit
+	index uint64 // of the log
 }
 
 // unit is what one checkpoint wrote.
@@ -69,6 +85,11 @@ func (u *unit) index() {
 	}
 }
 
+// ids are the tenants of the unit, in order.
+func (u *unit) ids() []wire.TenantID {
+	return slices.SortedFunc(maps.Keys(u.tenants), func(a, b wire.TenantID) int { return bytes.Compare(a[:], b[:]) })
+}
+
 func (u *unit) bytes() (n int64) {
 	for _, s := range u.segments {
 		n += s.bytes
@@ -86,6 +107,9 @@ func (f *files) open(cfg Config) error {
 	f.cfg = cfg
 	f.mu.initial = map[string]bool{}
 	if err := f.loadProgress(); err != nil {
+		return err
+	}
+	if err := f.loadFailed(); err != nil {
 		return err
 	}
 	f.mu.nextSeq = max(f.mu.absorbed, f.mu.retired) + 1
@@ -193,7 +217,7 @@ func (f *files) openStore(id wire.TenantID, pageSize int, st State, budget *Budg
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(id, pageSize, st, b, budget)
+	s := newStore(id, pageSize, f.lockPgno(pageSize), st, b, budget)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, u := range f.mu.units {
@@ -216,6 +240,33 @@ func (f *files) openStore(id wire.TenantID, pageSize int, st State, budget *Budg
 	return s, nil
 }
 
+// lockPgno is the page with SQLite's lock bytes.
+func (f *files) lockPgno(pageSize int) uint32 { return lockPgno(f.cfg.pendingByte, pageSize) }
+
+// beginCapture numbers a capture.
+func (f *files) beginCapture() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.captures++
+	return f.mu.captures
+}
+
+// listed says that a capture was written out whole.
+func (f *files) listed(capture, seq, index uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w := &f.mu.watched; !w.done && capture > w.after {
+		w.done, w.seq, w.index = true, seq, index
+	}
+}
+
+// watch begins to wait for a capture.
+func (f *files) watch() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.watched = watch{after: f.mu.captures}
+}
+
 // addUnit makes a written unit known.
 func (f *files) addUnit(u *unit) {
 	u.index()
@@ -224,26 +275,42 @@ func (f *files) addUnit(u *unit) {
 	f.mu.Unlock()
 }
 
-// recorded says that a snapshot that lists all units written so far is durable.
-func (f *files) recorded() {
+// recorded says that the snapshot is durable that was asked for after watch. It returns
+// the index of the log up to which the snapshot goes at least, or 0 when no capture was seen.
+func (f *files) recorded() uint64 {
 	f.mu.Lock()
-	for _, u := range f.mu.units {
-		u.recorded = true
+	w := f.mu.watched
+	if !w.done {
+		f.mu.Unlock()
+		return 0
 	}
-	orphans := f.mu.initial
+	for _, u := range f.mu.units {
+		if u.seq <= w.seq {
+			u.recorded = true
+		}
+	}
+	orphans := slices.Sorted(maps.Keys(f.mu.initial))
 	f.mu.initial = nil
 	f.mu.Unlock()
-	for n := range orphans {
+	for _, n := range orphans {
 		if err := f.cfg.FS.Remove("segment.remove", filepath.Join(f.segmentDir(), n)); err != nil {
 			f.cfg.Log.Warn("orphaned segment stays", "file", n, "error", err)
 		}
 	}
+	return w.index
 }
 
 // loadUnits opens the segments that a manifest lists.
 func (f *files) loadUnits(list []manifestUnit) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var newest uint64
+	for _, mu := range list {
+		newest = max(newest, mu.seq)
+	}
+	if newest < f.mu.absorbed {
+		return &CorruptError{File: f.progressPath(), What: fmt.Sprintf("the bases contain unit %d; the manifest knows units up to %d only, it is an older one", f.mu.absorbed, newest)}
+	}
 	for _, mu := range list {
 		if mu.seq <= f.mu.retired {
 			continue
@@ -301,7 +368,7 @@ func (f *files) pending() *unit {
 	return nil
 }
 
-// SegmentBytes is the size of all segments on disk.
+// segmentBytes is the size of all segments on disk.
 func (f *files) segmentBytes() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -326,13 +393,19 @@ func (f *files) retire(units []*unit) error {
 	f.mu.Unlock()
 	for _, u := range units {
 		for _, s := range u.segments {
-			s.file.release()
-			if err := f.cfg.FS.Remove("segment.remove", s.path); err != nil {
-				return fmt.Errorf("remove segment: %w", err)
-			}
+			f.removeSegment(s)
 		}
 	}
 	return nil
+}
+
+// removeSegment lets go of a segment that nothing needs any more but open versions.
+func (f *files) removeSegment(s *segment) {
+	s.file.release()
+	if err := f.cfg.FS.Remove("segment.remove", s.path); err != nil {
+		// The next start finds it again as one that no manifest needs.
+		f.cfg.Log.Warn("segment that is done with stays", "file", s.path, "error", err)
+	}
 }
 
 func (f *files) close() {

@@ -58,6 +58,12 @@ type Config struct {
 	QueueBytes int64
 	// GroupQueueBytes bounds the commits of all tenants that wait for the log.
 	GroupQueueBytes int64
+	// BuildBytes bounds the entries of the log that wait to be built: beyond it, Apply waits.
+	BuildBytes int64
+	// ScrubRate is how much Scrub reads, in bytes per second.
+	ScrubRate int64
+
+	pendingByte int64 // for tests with a small database that has a lock page
 }
 
 func (c *Config) setDefaults() {
@@ -80,6 +86,9 @@ func (c *Config) setDefaults() {
 	dur(&c.MaxReaderAge, 30*time.Second)
 	def(&c.QueueBytes, 96<<20)
 	def(&c.GroupQueueBytes, 256<<20)
+	def(&c.BuildBytes, 256<<20)
+	def(&c.ScrubRate, 8<<20)
+	def(&c.pendingByte, pendingByte)
 	if c.Budget == nil {
 		c.Budget = NewBudget(1 << 30)
 	}
@@ -111,15 +120,19 @@ type Group struct {
 		staging int // operations whose parts are still coming
 		logged  int64
 		changed time.Time // of the oldest change since the newest capture; zero when there is none
+		purged  []purged  // tenants whose files are still there
+		swept   bool      // files that no tenant owns were looked for
 		log     Log
 	}
-	builds    chan *Tenant  // tenants with entries to build
-	kick      chan struct{} // wakes the checkpoint loop
-	files     files
-	queued    int64Counter // bytes of commits on their way through the log
-	diskFull  diskState
-	Stats     Stats
-	onFailure func(id wire.TenantID, err error)
+	builds   buildQueue
+	kick     chan struct{} // wakes the checkpoint loop
+	files    files
+	queued   int64Counter // bytes of commits on their way through the log
+	diskFull diskState
+	Stats    Stats
+
+	checkpointing sync.Mutex // held during Checkpoint
+	tidying       sync.Mutex // held while units are absorbed or compacted, and files of purged tenants removed
 }
 
 // NewGroup opens the group in its directory, which it makes if there is none. The log then brings it to
@@ -129,10 +142,14 @@ func NewGroup(cfg Config) (*Group, error) {
 	if err := registerVFS(); err != nil {
 		return nil, err
 	}
-	g := &Group{cfg: cfg, builds: make(chan *Tenant, 1024), kick: make(chan struct{}, 1)}
+	g := &Group{cfg: cfg, kick: make(chan struct{}, 1)}
+	g.builds.init()
 	g.mu.tenants = map[wire.TenantID]*Tenant{}
 	g.mu.dirty = map[*Tenant]struct{}{}
-	for _, d := range []string{"segments", "bases", "ltx", "staging"} {
+	if err := disk.MkdirAllDurable(cfg.FS, "group.mkdir", cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("group %d: %w", cfg.ID, err)
+	}
+	for _, d := range []string{"segments", "bases", "ltx", "staging", "failed"} {
 		if err := cfg.FS.MkdirAll("group.mkdir", filepath.Join(cfg.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("group %d: %w", cfg.ID, err)
 		}
@@ -198,14 +215,17 @@ type Applied struct {
 }
 
 // Apply is called with every committed entry, in order, by one goroutine. It
-// returns Applied, or the error with which every copy alike refuses the entry.
+// returns Applied, or the error with which every copy alike refuses the entry. An *EntryError
+// is another matter: this copy of the log can't be read, and the caller must stop.
 // entry must stay as it is.
 func (g *Group) Apply(index, term uint64, entry []byte) any {
 	h, body, err := txn.Split(entry)
+	if err == nil {
+		err = txn.Verify(entry) // the log's own files are read without a check
+	}
 	if err != nil {
-		// Written by a newer version, or damaged: no copy can go on, and none may guess.
 		g.cfg.Log.Error("log entry cannot be read", "group", g.cfg.ID, "index", index, "error", err)
-		return fmt.Errorf("entry %d: %w", index, err)
+		return &EntryError{Index: index, Err: err}
 	}
 	g.mu.Lock()
 	g.mu.index = index
@@ -218,8 +238,7 @@ func (g *Group) Apply(index, term uint64, entry []byte) any {
 	kick := g.mu.logged >= g.cfg.CheckpointBytes
 	t := g.mu.tenants[h.Tenant]
 	if t == nil && h.Kind == txn.Control && tenant.Code(h.Code) == tenant.CodeCreated {
-		t = &Tenant{g: g, id: h.Tenant}
-		t.mu.staging = map[uint64]*staging{}
+		t = newTenant(g, h.Tenant)
 	}
 	g.mu.Unlock()
 	if stale {
@@ -235,9 +254,14 @@ func (g *Group) Apply(index, term uint64, entry []byte) any {
 	if err != nil {
 		return err
 	}
+	if t.gone() {
+		g.purge(t, index)
+		return Applied{Tenant: t, State: st}
+	}
 	g.mu.Lock()
 	g.mu.dirty[t] = struct{}{}
 	g.mu.Unlock()
+	g.builds.throttle(g.cfg.BuildBytes)
 	return Applied{Tenant: t, State: st}
 }
 
@@ -248,17 +272,19 @@ func (g *Group) kickCheckpoint() {
 	}
 }
 
-// add makes a tenant known; remove forgets it.
-func (g *Group) add(t *Tenant) {
+// changed says that there is something to checkpoint.
+func (g *Group) changed() {
 	g.mu.Lock()
-	g.mu.tenants[t.id] = t
+	if g.mu.changed.IsZero() {
+		g.mu.changed = g.cfg.Now()
+	}
 	g.mu.Unlock()
 }
 
-func (g *Group) remove(t *Tenant) {
+// add makes a tenant known.
+func (g *Group) add(t *Tenant) {
 	g.mu.Lock()
-	delete(g.mu.tenants, t.id)
-	delete(g.mu.dirty, t)
+	g.mu.tenants[t.id] = t
 	g.mu.Unlock()
 }
 
@@ -292,13 +318,13 @@ func (g *Group) Close() {
 }
 
 func (g *Group) buildLoop(ctx context.Context) {
+	defer g.builds.work()()
 	for {
-		select {
-		case <-ctx.Done():
+		t := g.builds.take(ctx)
+		if t == nil {
 			return
-		case t := <-g.builds:
-			t.build(ctx)
 		}
+		t.build(ctx)
 	}
 }
 
@@ -359,11 +385,15 @@ func (g *Group) Checkpoint() error {
 	if l == nil {
 		return errors.New("the group has no log yet")
 	}
+	g.checkpointing.Lock()
+	defer g.checkpointing.Unlock()
 	start := g.cfg.Now()
+	g.files.watch()
 	if err := l.Snapshot(); err != nil {
+		g.changed() // so that it is tried again, also if nothing else happens
 		return fmt.Errorf("checkpoint of group %d: %w", g.cfg.ID, err)
 	}
-	g.files.recorded()
+	g.removePurged(g.files.recorded())
 	g.Stats.Checkpoints.Add(1)
 	g.Stats.CheckpointNanos.Add(int64(g.cfg.Now().Sub(start)))
 	return nil

@@ -45,11 +45,12 @@ type Handle struct {
 	seen   State // what the connection reads; valid while pinned
 	rw     bool  // holds the writer slot
 
-	write    map[uint32][]byte // pages written by the open transaction
+	write    map[uint32][]byte // pages written by the open transaction; not empty only with rw
 	wsize    uint32            // size of the database as the open transaction sees it
 	low      uint32            // smallest size in the open transaction: above it nothing old is left
 	limits   TxLimits
 	prepared *prepared
+	synced   bool // prepare has seen the write set
 	enc      txn.Encoder
 
 	err      error // the Go error behind the newest SQLite error
@@ -124,7 +125,7 @@ func (h *Handle) pageSize() int { return h.store.pageSize }
 // size is what xFileSize answers, in pages.
 func (h *Handle) size() uint32 {
 	switch {
-	case h.write != nil || h.rw:
+	case h.rw:
 		return h.wsize
 	case h.pinned:
 		return h.seen.Pages
@@ -151,6 +152,9 @@ func (h *Handle) take(level int32) int32 {
 		if err := h.gate.Writable(); err != nil {
 			return h.fail(err)
 		}
+		if h.gen != h.store.gen.Load() {
+			return h.fail(ErrReplaced)
+		}
 		if !h.store.writer.TryLock() {
 			return sqlite3.SQLITE_BUSY
 		}
@@ -173,7 +177,7 @@ func (h *Handle) pinNewest() error {
 	if s.mu.closed != nil {
 		return s.mu.closed
 	}
-	if h.gen != s.mu.gen {
+	if h.gen != s.gen.Load() {
 		return ErrReplaced
 	}
 	h.seen = s.mu.committed
@@ -197,8 +201,13 @@ func (h *Handle) give(level int32) {
 		h.store.writer.Unlock()
 	}
 	if level == sqlite3.SQLITE_LOCK_NONE && h.pinned {
+		s := h.store
+		s.mu.Lock()
 		h.since.Store(0)
-		h.store.unpin(h.seen.TXID)
+		if !h.expired.Load() {
+			s.unpinLocked(h.seen.TXID)
+		}
+		s.mu.Unlock()
 		h.pinned = false
 	}
 	h.lock = level
@@ -210,21 +219,22 @@ func (h *Handle) discard() {
 		h.store.budget.recycle(p)
 	}
 	clear(h.write)
-	h.prepared = nil
+	h.prepared, h.synced = nil, false
 	h.wsize, h.low = h.seen.Pages, h.seen.Pages
 }
 
 // read is xRead: dst from byte offset off. short says that the file ends before.
 func (h *Handle) read(dst []byte, off int64) (short bool, err error) {
-	if h.expired.Load() {
-		return false, ErrSnapshotTooOld
-	}
 	size := h.pageSize()
 	for len(dst) > 0 {
 		pgno := uint32(off/int64(size)) + 1
 		in := int(off % int64(size))
 		n := min(size-in, len(dst))
 		s, err := h.readPage(dst[:n], pgno, in)
+		// Afterwards, since the snapshot may have been taken away while it was read.
+		if gone := h.gone(); gone != nil {
+			return false, gone
+		}
 		if err != nil {
 			return false, err
 		}
@@ -232,6 +242,19 @@ func (h *Handle) read(dst []byte, off int64) (short bool, err error) {
 		dst, off = dst[n:], off+int64(n)
 	}
 	return short, nil
+}
+
+// gone says why what the handle reads is not its snapshot any more, or nil.
+func (h *Handle) gone() error {
+	switch {
+	case !h.pinned:
+		return nil
+	case h.expired.Load():
+		return ErrSnapshotTooOld
+	case h.writer && h.gen != h.store.gen.Load():
+		return ErrReplaced // it may have stood on a speculative state
+	}
+	return nil
 }
 
 func (h *Handle) readPage(dst []byte, pgno uint32, in int) (short bool, err error) {
@@ -252,11 +275,8 @@ func (h *Handle) readPage(dst []byte, pgno uint32, in int) (short bool, err erro
 	}
 	st := h.seen
 	if !h.pinned { // the header, which SQLite reads before any lock
-		if h.writer {
-			st = h.store.Head()
-		} else {
-			st = h.store.Committed()
-		}
+		st = h.store.pinNewest(h.writer)
+		defer h.store.unpin(st.TXID)
 	}
 	if pgno > st.Pages {
 		clear(dst)
@@ -313,11 +333,14 @@ func (h *Handle) truncate(bytes int64) error {
 // prepare is FCNTL_SYNC of a write transaction: everything that can refuse it
 // refuses here, where SQLite still rolls back cleanly.
 func (h *Handle) prepare() error {
-	h.prepared = nil
+	h.prepared, h.synced = nil, true
 	if !h.rw || len(h.write) == 0 {
 		return nil
 	}
 	prev := h.seen
+	if err := h.current(); err != nil {
+		return err
+	}
 	commit := h.wsize
 	if p1, ok := h.write[1]; ok {
 		// The size in the header is what SQLite cuts the file to, after this call.
@@ -332,6 +355,9 @@ func (h *Handle) prepare() error {
 		return err
 	}
 	p, err := h.encode(prev, commit)
+	if gone := h.gone(); gone != nil {
+		return gone
+	}
 	if err != nil || p == nil {
 		return err
 	}
@@ -342,11 +368,22 @@ func (h *Handle) prepare() error {
 	return nil
 }
 
+// current refuses a commit that can't follow the head any more.
+func (h *Handle) current() error {
+	if err := h.gone(); err != nil {
+		return err
+	}
+	if head := h.store.Head(); head != h.seen {
+		return fmt.Errorf("tenant %s: the log has brought %s over %s, on which the transaction ran: %w", h.store.id, head, h.seen, ErrNotPrimary)
+	}
+	return nil
+}
+
 // fillGaps adds pages of zeros where the database ends larger than it was and
 // SQLite wrote nothing (pages that were made and freed in one transaction), so
 // that every copy has the same bytes there. See REVIEW finding A8 in DESIGN.md.
 func (h *Handle) fillGaps(commit uint32) error {
-	lock := lockPgno(h.pageSize())
+	lock := h.store.lock
 	for pgno := h.low + 1; pgno <= commit; pgno++ {
 		if _, ok := h.write[pgno]; ok || pgno == lock {
 			continue
@@ -364,7 +401,7 @@ func (h *Handle) fillGaps(commit uint32) error {
 // encode makes the log entries of the write set. It returns nil when no page differs.
 func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 	pgnos := make([]uint32, 0, len(h.write))
-	lock := lockPgno(h.pageSize())
+	lock := h.store.lock
 	for pgno := range h.write {
 		if pgno <= commit && pgno != lock {
 			pgnos = append(pgnos, pgno)
@@ -466,13 +503,19 @@ func finishEntries(enc *txn.Encoder, hd *txn.Header, operation uint64) ([][]byte
 // publish is COMMIT_PHASETWO: the commit point. Its only failure is a store
 // that was replaced or closed meanwhile, after which the connection is of no use.
 func (h *Handle) publish() error {
+	if !h.synced && len(h.write) > 0 {
+		// SQLite always asks FCNTL_SYNC first; should it not, nothing may be lost in silence.
+		if err := h.prepare(); err != nil {
+			return err
+		}
+	}
 	p := h.prepared
 	if p == nil {
 		return nil
 	}
 	h.prepared = nil
 	s := h.store
-	if err := s.speculate(h.gen, p.next, p.pages); err != nil {
+	if err := s.speculate(h.gen, h.seen, p.next, p.pages); err != nil {
 		return err
 	}
 	for _, pg := range p.pages {

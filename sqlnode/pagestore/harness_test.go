@@ -26,6 +26,11 @@ type testLog struct {
 	hold    bool // keep what is proposed, for tests of speculation
 	held    []heldEntry
 	down    error
+	term    uint64
+	refuse  bool     // fail Snapshot after Persist, as a disk does that can't keep the manifest
+	history [][]byte // of all entries ever, from index 1 on
+	results []any    // what Apply said of them
+	terms   []uint64 // of them
 }
 
 type heldEntry struct {
@@ -33,7 +38,7 @@ type heldEntry struct {
 	done  func(any, error)
 }
 
-func newTestLog() *testLog { return &testLog{first: 1} }
+func newTestLog() *testLog { return &testLog{first: 1, term: 1} }
 
 func (l *testLog) Primary() error { l.mu.Lock(); defer l.mu.Unlock(); return l.down }
 
@@ -50,8 +55,12 @@ func (l *testLog) Propose(entry []byte, done func(any, error)) {
 		done(nil, err)
 		return
 	}
-	l.entries = append(l.entries, bytes.Clone(entry))
-	resp := l.g.Apply(l.first+uint64(len(l.entries))-1, 1, entry)
+	entry = bytes.Clone(entry)
+	l.entries = append(l.entries, entry)
+	resp := l.g.Apply(l.first+uint64(len(l.entries))-1, l.term, entry)
+	l.history = append(l.history, entry)
+	l.results = append(l.results, resp)
+	l.terms = append(l.terms, l.term)
 	l.mu.Unlock()
 	done(resp, nil)
 }
@@ -99,6 +108,9 @@ func (l *testLog) Snapshot() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.refuse {
+		return errors.New("the manifest can't be kept")
+	}
 	l.snap = b.Bytes()
 	drop := c.index - l.first + 1
 	l.entries, l.first = l.entries[drop:], c.index+1
@@ -119,23 +131,28 @@ func (l *testLog) start(cfg Config) (*Group, error) {
 		}
 	}
 	for i, e := range l.entries {
-		if resp := g.Apply(l.first+uint64(i), 1, e); resp != nil {
-			if err, ok := resp.(error); ok {
-				return nil, fmt.Errorf("replay of entry %d: %w", l.first+uint64(i), err)
-			}
+		at := l.first + uint64(i)
+		was, term := any(nil), l.term
+		if at <= uint64(len(l.results)) {
+			was, term = l.results[at-1], l.terms[at-1]
+		}
+		_, refused := was.(error)
+		if err, ok := g.Apply(at, term, e).(error); ok != refused {
+			return nil, fmt.Errorf("replay of entry %d: %w; it was %v", at, err, was)
 		}
 	}
 	return g, nil
 }
 
-// bench is a group with a log, and its builders running.
+// rig is a group with a log, and its builders running.
 type rig struct {
-	t   testing.TB
-	log *testLog
-	g   *Group
-	cfg Config
-	end context.CancelFunc
-	wg  sync.WaitGroup
+	t     testing.TB
+	log   *testLog
+	ended bool
+	g     *Group
+	cfg   Config
+	end   context.CancelFunc
+	wg    sync.WaitGroup
 }
 
 func testConfig(t testing.TB) Config {
@@ -155,7 +172,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.g = g
+	r.g, r.ended = g, false
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	for range 2 {
@@ -164,6 +181,10 @@ func (r *rig) start() {
 }
 
 func (r *rig) stop() {
+	if r.ended {
+		return
+	}
+	r.ended = true
 	r.end()
 	r.wg.Wait()
 	r.g.Close()
@@ -267,6 +288,10 @@ func exec(c *Conn, sql string, args ...wire.Value) error {
 
 // query runs one statement and returns its rows.
 func query(c *Conn, sql string, args ...wire.Value) ([][]wire.Value, error) {
+	return queryOn(c.Conn, sql, args...)
+}
+
+func queryOn(c *sqlite.Conn, sql string, args ...wire.Value) ([][]wire.Value, error) {
 	s, _, err := c.Prepare(sql, false)
 	if err != nil {
 		return nil, err
@@ -318,7 +343,7 @@ func checkSum(t testing.TB, s *Store) {
 	}
 	buf := make([]byte, s.pageSize)
 	for pgno := uint32(1); pgno <= st.Pages; pgno++ {
-		if pgno == lockPgno(s.pageSize) {
+		if pgno == s.lock {
 			continue
 		}
 		if err := s.readAt(buf, pgno, 0, st.TXID); err != nil {
@@ -331,4 +356,28 @@ func checkSum(t testing.TB, s *Store) {
 	}
 }
 
-var _ = sqlite.CodeOK
+// pagesOf returns all pages of the committed state, one after another.
+func pagesOf(t testing.TB, s *Store) []byte {
+	t.Helper()
+	st := s.pinNewest(false)
+	defer s.unpin(st.TXID)
+	all := make([]byte, int(st.Pages)*s.pageSize)
+	for pgno := uint32(1); pgno <= st.Pages; pgno++ {
+		if err := s.readAt(all[int(pgno-1)*s.pageSize:int(pgno)*s.pageSize], pgno, 0, st.TXID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// memDisk is the configuration of a group on a disk that can crash.
+func memDisk(fs disk.FS) Config {
+	return Config{ID: 2, Dir: "/data/g2", FS: fs, CheckpointAge: time.Hour, LTXAge: time.Hour}
+}
+
+// tidy makes a checkpoint and absorbs it.
+func (r *rig) tidy() {
+	r.t.Helper()
+	must(r.t, r.g.Checkpoint())
+	must(r.t, r.g.absorbAll(context.Background()))
+}

@@ -2,16 +2,21 @@ package pagestore
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -36,6 +41,8 @@ func (g *Group) compactLTX(ctx context.Context, now time.Time) error {
 
 // CompactLTX turns all absorbed units into LTX files now, however few.
 func (g *Group) CompactLTX(ctx context.Context) error {
+	g.tidying.Lock()
+	defer g.tidying.Unlock()
 	units := g.files.absorbedUnits()
 	if len(units) == 0 {
 		return nil
@@ -48,32 +55,45 @@ func (g *Group) CompactLTX(ctx context.Context) error {
 	}
 	var (
 		enc   ltxEncoder
-		names []string
+		paths []string
+		names []string // until they are whole and durable
 		dirs  []string
 	)
-	for id, sections := range byTenant {
+	all := unit{tenants: byTenant}
+	for _, id := range all.ids() {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		t, err := g.Tenant(id)
 		if err != nil {
-			continue
+			continue // purged
 		}
-		made, err := g.files.writeLTX(&enc, id, sections)
+		made, err := g.files.writeLTX(&enc, id, byTenant[id])
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			// The base has the right page, or the tenant has failed already: what is lost is a link of the chain.
+			t.corrupt(fmt.Errorf("the chain of LTX files has a gap: %w", err))
+			err = nil
+		}
 		if err != nil {
 			return fmt.Errorf("LTX of tenant %s: %w", id, err)
 		}
 		for _, m := range made {
-			names = append(names, m.path)
-			dirs = append(dirs, filepath.Dir(m.path))
+			paths = append(paths, m.path)
+			names = append(names, m.path+disk.TempSuffix)
+			dirs = append(dirs, g.files.unsyncedDirs(m.path)...)
 			g.Stats.LTXFiles.Add(1)
 			g.Stats.LTXBytes.Add(m.bytes)
 		}
-		g.files.expireLTX(t.id, t.Record().Epoch, g.cfg.Now().Add(-g.cfg.LTXRetention))
 	}
 	if len(names) > 0 {
 		if err := g.cfg.FS.SyncAll("ltx.sync", names...); err != nil {
 			return fmt.Errorf("sync LTX files: %w", err)
+		}
+		for i, p := range paths {
+			if err := g.cfg.FS.Rename("ltx.rename", names[i], p); err != nil {
+				return fmt.Errorf("name LTX file: %w", err)
+			}
 		}
 		slices.Sort(dirs)
 		for _, d := range slices.Compact(dirs) {
@@ -81,8 +101,44 @@ func (g *Group) CompactLTX(ctx context.Context) error {
 				return fmt.Errorf("sync LTX files: %w", err)
 			}
 		}
+		g.files.syncedDirs(dirs)
 	}
-	return g.files.retire(units)
+	if err := g.files.retire(units); err != nil {
+		return err
+	}
+	before := g.cfg.Now().Add(-g.cfg.LTXRetention)
+	for _, t := range g.Tenants() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		g.files.expireLTX(t.id, before)
+	}
+	return nil
+}
+
+// unsyncedDirs are the directories whose names must be durable for path to be: its own,
+// and those above it that this process has not synced yet.
+func (f *files) unsyncedDirs(path string) []string {
+	epoch := filepath.Dir(path)
+	dirs := []string{epoch}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.mu.ltxDirs[epoch]; !ok {
+		dirs = append(dirs, filepath.Dir(epoch), filepath.Dir(filepath.Dir(epoch)))
+	}
+	return dirs
+}
+
+// syncedDirs remembers the directories of epochs among dirs.
+func (f *files) syncedDirs(dirs []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.ltxDirs == nil {
+		f.mu.ltxDirs = map[string]struct{}{}
+	}
+	for _, d := range dirs {
+		f.mu.ltxDirs[d] = struct{}{}
+	}
 }
 
 // absorbedUnits returns the units that all bases contain.
@@ -103,8 +159,8 @@ type madeLTX struct {
 	bytes int64
 }
 
-// writeLTX writes one file for each epoch in sections: the newest content of each page. A file that
-// exists already, from an attempt that was cut short, is written anew.
+// writeLTX writes one file for each epoch in sections: the newest content of each page. Its name
+// ends in disk.TempSuffix until it is durable.
 func (f *files) writeLTX(enc *ltxEncoder, id wire.TenantID, sections []located) ([]madeLTX, error) {
 	var made []madeLTX
 	for len(sections) > 0 {
@@ -156,7 +212,7 @@ func (f *files) writeOneLTX(enc *ltxEncoder, id wire.TenantID, sections []locate
 		return madeLTX{}, err
 	}
 	path := filepath.Join(dir, ltx.FormatFilename(ltx.TXID(prev.TXID+1), ltx.TXID(last.TXID)))
-	file, err := f.cfg.FS.OpenFile("ltx.create", path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := f.cfg.FS.OpenFile("ltx.create", path+disk.TempSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return madeLTX{}, err
 	}
@@ -170,7 +226,7 @@ func (f *files) writeOneLTX(enc *ltxEncoder, id wire.TenantID, sections []locate
 	if err := enc.begin(w, h); err != nil {
 		return madeLTX{}, err
 	}
-	s := &Store{id: id, pageSize: size}
+	s := &Store{id: id, pageSize: size} // for readFile alone
 	buf := make([]byte, size)
 	for _, pgno := range pgnos {
 		l := newest[pgno]
@@ -198,41 +254,76 @@ type LTXFile struct {
 	Time     time.Time // when it was written
 }
 
-// LTXFiles lists the LTX files of a tenant's epoch, oldest first.
+// LTXFiles lists the LTX files of a tenant's epoch, oldest first. No two tell of the same transaction.
 func (g *Group) LTXFiles(id wire.TenantID, epoch wire.Epoch) ([]LTXFile, error) {
-	return g.files.listLTX(id, epoch)
+	l, _, err := g.files.listLTX(id, epoch)
+	return l, err
 }
 
-func (f *files) listLTX(id wire.TenantID, epoch wire.Epoch) ([]LTXFile, error) {
+// listLTX returns the chain, and the paths of files that are no part of it: compaction was cut short after
+// it made them.
+func (f *files) listLTX(id wire.TenantID, epoch wire.Epoch) (chain []LTXFile, leftover []string, _ error) {
 	dir := f.ltxDir(id, epoch)
 	entries, err := f.cfg.FS.ReadDir("ltx.list", dir)
 	if err != nil {
-		if os.IsNotExist(err) {
-			return nil, nil
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, nil
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	var l []LTXFile
 	for _, e := range entries {
 		lo, hi, err := ltx.ParseFilename(e.Name())
 		if err != nil {
+			if strings.HasSuffix(e.Name(), disk.TempSuffix) {
+				leftover = append(leftover, filepath.Join(dir, e.Name()))
+			}
 			continue
 		}
 		var fi fs.FileInfo
 		if fi, err = e.Info(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		l = append(l, LTXFile{Path: filepath.Join(dir, e.Name()), Min: wire.TXID(lo), Max: wire.TXID(hi), Bytes: fi.Size(), Time: fi.ModTime()})
 	}
-	slices.SortFunc(l, func(a, b LTXFile) int { return int(int64(a.Min) - int64(b.Min)) })
-	return l, nil
+	slices.SortFunc(l, func(a, b LTXFile) int { return cmp.Or(cmp.Compare(a.Min, b.Min), cmp.Compare(b.Max, a.Max)) })
+	for _, x := range l {
+		if n := len(chain); n > 0 && x.Max <= chain[n-1].Max {
+			leftover = append(leftover, x.Path)
+			continue
+		}
+		chain = append(chain, x)
+	}
+	return chain, leftover, nil
 }
 
-// expireLTX removes the files written before the time given. What remains is a chain without gaps.
-func (f *files) expireLTX(id wire.TenantID, epoch wire.Epoch, before time.Time) {
-	l, err := f.listLTX(id, epoch)
+// expireLTX removes the files of all epochs of a tenant that were written before the time given.
+// What remains of an epoch is a chain without gaps.
+func (f *files) expireLTX(id wire.TenantID, before time.Time) {
+	epochs, err := f.cfg.FS.ReadDir("ltx.list", filepath.Join(f.cfg.Dir, "ltx", id.String()))
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			f.cfg.Log.Warn("LTX files past their retention stay", "tenant", id, "error", err)
+		}
 		return
+	}
+	for _, e := range epochs {
+		if n, err := strconv.ParseUint(e.Name(), 16, 32); err == nil {
+			f.expireEpoch(id, wire.Epoch(n), before)
+		}
+	}
+}
+
+func (f *files) expireEpoch(id wire.TenantID, epoch wire.Epoch, before time.Time) {
+	l, leftover, err := f.listLTX(id, epoch)
+	if err != nil {
+		f.cfg.Log.Warn("LTX files past their retention stay", "tenant", id, "error", err)
+		return
+	}
+	for _, path := range leftover {
+		if err := f.cfg.FS.Remove("ltx.remove", path); err != nil {
+			f.cfg.Log.Warn("LTX file that another contains stays", "file", path, "error", err)
+		}
 	}
 	for _, x := range l {
 		if !x.Time.Before(before) {

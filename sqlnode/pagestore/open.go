@@ -41,7 +41,7 @@ func (s *Store) openConn(gate Gate, temp *TempSpace, flags sqlite.OpenFlags) (*C
 		s.mu.Unlock()
 		return nil, err
 	}
-	h.gen = s.mu.gen
+	h.gen = s.gen.Load()
 	s.mu.handles[h] = struct{}{}
 	s.mu.Unlock()
 	name := fmt.Sprintf("/%s/%d", s.id, connections.Add(1))

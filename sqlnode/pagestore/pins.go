@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/nearsql/nearsql/wire"
@@ -16,6 +17,10 @@ type pinSet struct {
 type pin struct {
 	tx wire.TXID
 	n  int
+	// keeps are pages with a version that this pin, and none above it, kept from being
+	// dropped when last looked at. So what a pin costs to give up is what it held, however
+	// much older pins hold.
+	keeps map[uint32]struct{}
 }
 
 func (p *pinSet) search(tx wire.TXID) int {
@@ -31,28 +36,35 @@ func (p *pinSet) add(tx wire.TXID) {
 		p.at[i].n++
 		return
 	}
-	p.at = append(p.at, pin{})
-	copy(p.at[i+1:], p.at[i:])
-	p.at[i] = pin{tx, 1}
+	p.at = slices.Insert(p.at, i, pin{tx: tx, n: 1})
 }
 
-// remove takes one pin away and says whether it was the last at its version.
-func (p *pinSet) remove(tx wire.TXID) bool {
+// remove takes one pin away. When it was the last at its version, it returns the pages
+// to be looked at again.
+func (p *pinSet) remove(tx wire.TXID) map[uint32]struct{} {
 	i := p.search(tx)
 	if i == len(p.at) || p.at[i].tx != tx {
-		return false
+		return nil
 	}
 	if p.at[i].n--; p.at[i].n > 0 {
-		return false
+		return nil
 	}
-	p.at = append(p.at[:i], p.at[i+1:]...)
-	return true
+	keeps := p.at[i].keeps
+	p.at = slices.Delete(p.at, i, i+1)
+	return keeps
 }
 
-// anyIn says whether a version in [from, to) is pinned.
-func (p *pinSet) anyIn(from, to wire.TXID) bool {
-	i := sort.Search(len(p.at), func(i int) bool { return p.at[i].tx >= from })
-	return i < len(p.at) && p.at[i].tx < to
+// keep says whether a version in [from, to) is pinned, and notes pgno with the newest one.
+func (p *pinSet) keep(pgno uint32, from, to wire.TXID) bool {
+	i := sort.Search(len(p.at), func(i int) bool { return p.at[i].tx >= to }) - 1
+	if i < 0 || p.at[i].tx < from {
+		return false
+	}
+	if p.at[i].keeps == nil {
+		p.at[i].keeps = map[uint32]struct{}{}
+	}
+	p.at[i].keeps[pgno] = struct{}{}
+	return true
 }
 
 // min returns the oldest pinned version.

@@ -117,6 +117,9 @@ func (s *staging) complete(h *txn.Header) error {
 	return nil
 }
 
+// broken says that the parts could not be kept.
+func (s *staging) broken() bool { return s != nil && s.err != nil }
+
 // reader reads the whole body.
 func (s *staging) reader() (io.Reader, error) {
 	if s.err != nil {

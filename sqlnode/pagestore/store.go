@@ -16,6 +16,7 @@ type version struct {
 	data []byte    // the page, or nil when it lies in file
 	file *pageFile // where it lies when data is nil
 	off  int64
+	old  bool // the base holds a newer version
 }
 
 // Store is one copy of one database: a base file and the page versions
@@ -28,6 +29,7 @@ type version struct {
 type Store struct {
 	id        wire.TenantID
 	pageSize  int
+	lock      uint32 // number of the page with SQLite's lock bytes
 	budget    *Budget
 	base      *base
 	onCorrupt func(error) // told of every page found corrupt; may be nil
@@ -40,12 +42,11 @@ type Store struct {
 		committed State                // invariant: never moves back
 		spec      []State              // speculative states above committed, ascending; the last is the head
 		pins      pinSet
-		garbage   map[uint32]struct{} // pages with versions that only pins keep
-		memory    int64               // bytes of versions in memory
-		baseTX    wire.TXID           // the base holds the newest versions at or below it
-		absorbing wire.TXID           // what baseTX is about to become; copies of the old base serve readers below it
-		gen       uint64              // rises when speculation is dropped: handles of older ones are refused
-		closed    error               // why no more connections are served; nil while open
+		memory    int64     // bytes of versions in memory
+		baseTX    wire.TXID // the base holds the newest versions at or below it
+		basePages uint32    // size of the base at baseTX
+		absorbing wire.TXID // what baseTX is about to become; copies of the old base serve readers below it
+		closed    error     // why no more connections are served; nil while open
 		handles   map[*Handle]struct{}
 	}
 	// visible wakes those who wait for a version; replaced at each commit that has waiters.
@@ -54,13 +55,14 @@ type Store struct {
 		ch chan struct{}
 	}
 	committedTX atomic.Uint64 // committed.TXID, for waits without mu
+	// gen rises, with mu locked, when speculation is dropped: handles of older ones are refused.
+	gen atomic.Uint64
 }
 
-func newStore(id wire.TenantID, pageSize int, st State, b *base, budget *Budget) *Store {
-	s := &Store{id: id, pageSize: pageSize, budget: budget, base: b}
+func newStore(id wire.TenantID, pageSize int, lock uint32, st State, b *base, budget *Budget) *Store {
+	s := &Store{id: id, pageSize: pageSize, lock: lock, budget: budget, base: b}
 	s.mu.chains = map[uint32][]version{}
 	s.mu.committed = st
-	s.mu.garbage = map[uint32]struct{}{}
 	s.mu.handles = map[*Handle]struct{}{}
 	s.committedTX.Store(uint64(st.TXID))
 	return s
@@ -97,7 +99,7 @@ func (s *Store) Memory() int64 {
 	return s.mu.memory
 }
 
-// find returns the newest version of pgno at or below tx, if the chains hold one.
+// findLocked returns the newest version of pgno at or below tx, if the chains hold one.
 func (s *Store) findLocked(pgno uint32, tx wire.TXID) (version, bool) {
 	c := s.mu.chains[pgno]
 	for i := len(c) - 1; i >= 0; i-- {
@@ -109,7 +111,7 @@ func (s *Store) findLocked(pgno uint32, tx wire.TXID) (version, bool) {
 }
 
 // readAt copies bytes of page pgno from offset in, as of tx, to dst. The page must be
-// within the size of the database at tx.
+// within the size of the database at tx, and tx pinned: else its versions may go meanwhile.
 func (s *Store) readAt(dst []byte, pgno uint32, in int, tx wire.TXID) error {
 	s.mu.RLock()
 	v, ok := s.findLocked(pgno, tx)
@@ -125,7 +127,7 @@ func (s *Store) readAt(dst []byte, pgno uint32, in int, tx wire.TXID) error {
 		return s.readFile(dst, v, pgno, in)
 	}
 	s.mu.RUnlock()
-	if pgno == lockPgno(s.pageSize) {
+	if pgno == s.lock {
 		clear(dst)
 		return nil
 	}
@@ -207,40 +209,51 @@ func (s *Store) unpin(tx wire.TXID) {
 }
 
 func (s *Store) unpinLocked(tx wire.TXID) {
-	if s.mu.pins.remove(tx) && len(s.mu.garbage) > 0 && tx != s.mu.committed.TXID {
-		for pgno := range s.mu.garbage {
-			s.pruneLocked(pgno)
-		}
+	for pgno := range s.mu.pins.remove(tx) {
+		s.pruneLocked(pgno)
 	}
+}
+
+// pinNewest pins the newest committed state, or the head.
+func (s *Store) pinNewest(head bool) State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.mu.committed
+	if head {
+		st = s.headLocked()
+	}
+	s.mu.pins.add(st.TXID)
+	return st
 }
 
 // pruneLocked drops the versions of pgno that no reader can ask for any more.
 // A version is needed when it is the newest that is committed, when it is
 // speculative, or when a pinned reader stands between it and the next one; the
-// oldest is not needed when the base holds the same.
+// oldest is not needed when the base holds the same. What only a pin keeps is noted
+// with the pin, and looked at again when the pin goes.
 func (s *Store) pruneLocked(pgno uint32) {
 	c := s.mu.chains[pgno]
 	committed := s.mu.committed.TXID
 	kept := c[:0]
-	garbage := false
 	for i, v := range c {
 		next := max(s.mu.baseTX, s.mu.absorbing) // what supersedes a copy of the old base: the new one
 		if i+1 < len(c) {
 			next = c[i+1].tx
-		} else if v.tx != 0 {
+		} else if !v.old {
 			kept = append(kept, v)
 			continue
 		}
 		if v.tx <= committed && next <= committed {
-			if !s.mu.pins.anyIn(v.tx, next) {
+			if !s.mu.pins.keep(pgno, v.tx, next) {
 				s.dropLocked(v)
 				continue
 			}
-			garbage = true
 		}
 		kept = append(kept, v)
 	}
-	if len(kept) > 0 && kept[0].tx != 0 && kept[0].tx <= s.mu.baseTX && (len(kept) == 1 || kept[1].tx > s.mu.baseTX) {
+	if len(kept) > 0 && !kept[0].old && kept[0].tx <= s.mu.baseTX && (len(kept) == 1 || kept[1].tx > s.mu.baseTX) &&
+		// The base has no page that was cut off: readers from before the cut have only this.
+		(pgno <= s.mu.basePages || !s.mu.pins.keep(pgno, kept[0].tx, s.mu.baseTX)) {
 		s.dropLocked(kept[0])
 		copy(kept, kept[1:])
 		kept = kept[:len(kept)-1]
@@ -252,11 +265,6 @@ func (s *Store) pruneLocked(pgno uint32) {
 		delete(s.mu.chains, pgno)
 	} else {
 		s.mu.chains[pgno] = kept
-	}
-	if garbage {
-		s.mu.garbage[pgno] = struct{}{}
-	} else {
-		delete(s.mu.garbage, pgno)
 	}
 }
 
@@ -297,15 +305,16 @@ func (s *Store) publishLocked(st State, pages []newVersion) {
 	}
 }
 
-// speculate publishes a transaction of this node's own writer above the head.
-// Readers don't see it before promote.
-func (s *Store) speculate(gen uint64, st State, pages []newVersion) error {
+// speculate publishes a transaction of this node's own writer, which ran on prev, above the
+// head. Readers don't see it before promote. It is refused when the head is
+// another one now: an entry of another primary has come since.
+func (s *Store) speculate(gen uint64, prev, st State, pages []newVersion) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed != nil {
 		return s.mu.closed
 	}
-	if gen != s.mu.gen {
+	if gen != s.gen.Load() || s.headLocked() != prev {
 		return ErrReplaced
 	}
 	s.publishLocked(st, pages)
@@ -341,13 +350,14 @@ func (s *Store) commitLocked(st State) {
 }
 
 // install publishes a transaction that was built from its entry: it follows
-// the committed state and is committed. There must be no speculation.
+// the committed state and is committed. What was speculated beside it is dropped.
 func (s *Store) install(st State, pages []newVersion) error {
 	s.mu.Lock()
 	if s.mu.closed != nil {
 		s.mu.Unlock()
 		return s.mu.closed
 	}
+	s.dropSpeculationLocked()
 	s.publishLocked(st, pages)
 	s.commitLocked(st)
 	for _, p := range pages {
@@ -364,6 +374,10 @@ func (s *Store) install(st State, pages []newVersion) error {
 func (s *Store) dropSpeculation() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropSpeculationLocked()
+}
+
+func (s *Store) dropSpeculationLocked() {
 	if len(s.mu.spec) == 0 {
 		return
 	}
@@ -382,10 +396,10 @@ func (s *Store) dropSpeculation() {
 		}
 	}
 	s.mu.spec = nil
-	s.mu.gen++
+	s.gen.Add(1)
 }
 
-// Wait returns when the store has committed tx, or with ctx's or the store's error.
+// wait returns when the store has committed tx, when done is closed, or with the store's error.
 func (s *Store) wait(done <-chan struct{}, tx wire.TXID) error {
 	for {
 		s.visible.Lock()
@@ -440,16 +454,20 @@ func (s *Store) close(reason error) {
 	}
 }
 
-// free gives back everything once closed and without handles.
+// free gives back everything once closed and without handles. A checkpoint may still
+// write pages of the store, so their buffers are left to the garbage collector.
 func (s *Store) free() {
 	s.mu.Lock()
 	for _, c := range s.mu.chains {
 		for _, v := range c {
-			s.dropLocked(v)
+			if v.data != nil {
+				s.accountLocked(-1)
+			} else {
+				v.file.release()
+			}
 		}
 	}
 	s.mu.chains = map[uint32][]version{}
-	s.mu.garbage = map[uint32]struct{}{}
 	s.mu.Unlock()
 	s.base.close()
 }

@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -28,8 +29,8 @@ type Tenant struct {
 		index   uint64 // of the newest entry contained
 		durable State  // as of the newest unit that is written
 		queue   []queued
-		queuedB int64
 		busy    bool  // a builder is at work, or will be
+		working bool  // it builds the first of queue
 		built   State // what the store has committed, also while it is closed
 		store   *Store
 		refs    int         // who uses the store
@@ -38,7 +39,8 @@ type Tenant struct {
 		failed  error // why the copy is out of service
 		gone    bool
 	}
-	waiting atomic.Int64 // bytes of own commits on their way through the log
+	waiting     atomic.Int64 // bytes of own commits on their way through the log
+	corruptions atomic.Int64 // times that a page was found corrupt
 }
 
 // queued is a committed transaction that is not built yet.
@@ -47,6 +49,12 @@ type queued struct {
 	body  []byte
 	parts *staging // when the body came in parts
 	size  int
+}
+
+func newTenant(g *Group, id wire.TenantID) *Tenant {
+	t := &Tenant{g: g, id: id}
+	t.mu.staging = map[uint64]*staging{}
+	return t
 }
 
 // ID is the tenant's id.
@@ -64,6 +72,14 @@ func (t *Tenant) Failed() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.mu.failed
+}
+
+// broken returns why the copy is of no use; nil also when it was only closed.
+func (t *Tenant) broken() error {
+	if err := t.Failed(); !errors.Is(err, ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Logged is the state after the newest entry of the log, visible or not yet.
@@ -97,6 +113,9 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 	if index <= t.mu.index {
 		return t.mu.log, nil // the files contain it already
 	}
+	if t.mu.gone {
+		return State{}, fmt.Errorf("tenant %s: %w", t.id, ErrNoTenant)
+	}
 	if h.Kind == txn.Part {
 		t.mu.index = index
 		return t.mu.log, t.stageLocked(h, body)
@@ -120,6 +139,10 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 	}
 	next := State{TXID: h.NextTXID, Checksum: h.NextSum, Pages: h.Commit}
 	t.mu.log, t.mu.logTime = next, int64(h.TimeUnixMilli)
+	if t.mu.failed != nil {
+		parts.drop() // the copy that replaces this one will have it
+		return next, nil
+	}
 	if s := t.mu.store; s != nil && len(t.mu.queue) == 0 && !t.mu.busy {
 		if s.promote(next) {
 			parts.drop()
@@ -130,22 +153,12 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 		s.dropSpeculation() // what it speculated on is not what the log says
 	}
 	t.mu.queue = append(t.mu.queue, queued{h: *h, body: body, parts: parts, size: len(entry)})
-	t.mu.queuedB += int64(len(entry))
-	if !t.mu.busy && t.mu.failed == nil {
+	t.g.builds.add(int64(len(entry)))
+	if !t.mu.busy {
 		t.mu.busy = true
-		t.scheduleLocked()
+		t.g.builds.put(t)
 	}
 	return next, nil
-}
-
-// scheduleLocked hands the tenant to a builder, in a goroutine of its own when all are behind: the log
-// must not wait.
-func (t *Tenant) scheduleLocked() {
-	select {
-	case t.g.builds <- t:
-	default:
-		go func() { t.g.builds <- t }()
-	}
 }
 
 // checkLocked decides, from the header alone and alike on every copy, whether
@@ -192,8 +205,11 @@ func (t *Tenant) controlLocked(h *txn.Header, payload []byte) error {
 	}
 	created := t.mu.rec == (tenant.Tenant{})
 	t.mu.rec = rec
-	if created {
+	switch {
+	case created:
 		t.g.add(t)
+	case e.Code() == tenant.CodePurged:
+		t.mu.gone = true
 	}
 	return nil
 }
@@ -225,9 +241,17 @@ func (t *Tenant) Acquire() (*Store, error) {
 		if err != nil {
 			return nil, err
 		}
+		if t.mu.failed != nil || t.mu.gone { // meanwhile
+			s.close(ErrClosed)
+			if t.mu.failed != nil {
+				return nil, t.mu.failed
+			}
+			return nil, fmt.Errorf("tenant %s: %w", t.id, ErrNoTenant)
+		}
 		for _, tx := range t.mu.holds {
 			s.pin(tx)
 		}
+		s.onCorrupt = t.corrupt
 		t.mu.store = s
 	}
 	t.mu.refs++
@@ -266,6 +290,7 @@ func (t *Tenant) shut(reason error) {
 	if t.mu.failed == nil {
 		t.mu.failed = reason
 	}
+	t.dropQueueLocked()
 	for op := range t.mu.staging {
 		t.takeStagingLocked(op).drop()
 	}
@@ -278,11 +303,12 @@ func (t *Tenant) shut(reason error) {
 // fail takes the copy out of service.
 func (t *Tenant) fail(err error) {
 	t.mu.Lock()
-	if t.mu.failed != nil {
+	if t.mu.failed != nil || t.mu.gone {
 		t.mu.Unlock()
 		return
 	}
 	t.mu.failed = err
+	t.dropQueueLocked()
 	s := t.mu.store
 	name := t.mu.rec.Name
 	t.mu.Unlock()
@@ -293,6 +319,33 @@ func (t *Tenant) fail(err error) {
 	}
 }
 
+// dropQueueLocked forgets what is not built. A builder at work finds its entry gone, and drops its parts.
+func (t *Tenant) dropQueueLocked() {
+	for i, q := range t.mu.queue {
+		if i > 0 || !t.mu.working {
+			q.parts.drop()
+		}
+		t.g.builds.add(-int64(q.size))
+	}
+	t.mu.queue = nil
+}
+
+// corrupt is told of each page that a connection found corrupt.
+func (t *Tenant) corrupt(err error) {
+	t.g.Stats.Corrupt.Add(1)
+	if n := t.corruptions.Add(1); n&(n-1) != 0 {
+		return // the page may be read again and again: log the 1st, 2nd, 4th, 8th time
+	}
+	t.g.cfg.Log.Error("corrupt page", "tenant", string(t.Record().Name), "id", t.id, "group", t.g.cfg.ID, "error", err)
+}
+
 // Failure reports an error that SQLite met in a handle of this tenant; a copy that
 // is corrupt is taken out of service.
 func (t *Tenant) Failure(err error) { t.fail(err) }
+
+// Bears says whether the tenant has the name and is not deleted.
+func (t *Tenant) Bears(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.mu.rec.Name) == name && t.mu.rec.State != tenant.StateDeleted && !t.mu.gone
+}

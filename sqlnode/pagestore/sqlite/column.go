@@ -71,9 +71,12 @@ func (s *Stmt) ColumnDeclType(i int) string {
 // The value of a column is that of the row that the newest Step returned;
 // without a row, and beyond the columns, it is NULL.
 
+// has says whether there is a row with a column i.
+func (s *Stmt) has(i int) bool { return s.running && uint(i) < uint(s.ColumnCount()) }
+
 // Column returns the value of column i; it is a copy.
 func (s *Stmt) Column(i int) wire.Value {
-	if !s.running {
+	if !s.has(i) {
 		return wire.Null
 	}
 	tls, n := s.conn.tls, int32(i)
@@ -95,7 +98,7 @@ func (s *Stmt) Column(i int) wire.Value {
 // ColumnKind returns the class of column i. It is to be asked before another
 // method converts the value.
 func (s *Stmt) ColumnKind(i int) wire.Kind {
-	if !s.running {
+	if !s.has(i) {
 		return wire.KindNull
 	}
 	return kindOf(lib.Xsqlite3_column_type(s.conn.tls, s.p, int32(i)))
@@ -117,7 +120,7 @@ func kindOf(t int32) wire.Kind {
 
 // ColumnInt64 returns column i as an integer, as CAST would make it.
 func (s *Stmt) ColumnInt64(i int) int64 {
-	if !s.running {
+	if !s.has(i) {
 		return 0
 	}
 	return lib.Xsqlite3_column_int64(s.conn.tls, s.p, int32(i))
@@ -125,7 +128,7 @@ func (s *Stmt) ColumnInt64(i int) int64 {
 
 // ColumnFloat returns column i as a float, as CAST would make it.
 func (s *Stmt) ColumnFloat(i int) float64 {
-	if !s.running {
+	if !s.has(i) {
 		return 0
 	}
 	return lib.Xsqlite3_column_double(s.conn.tls, s.p, int32(i))
@@ -135,7 +138,7 @@ func (s *Stmt) ColumnFloat(i int) float64 {
 // are SQLite's: not to be written, and good until the next Step or Reset, or
 // another method that converts the column. An empty value gives nil.
 func (s *Stmt) ColumnBytes(i int) []byte {
-	if !s.running {
+	if !s.has(i) {
 		return nil
 	}
 	tls, n := s.conn.tls, int32(i)

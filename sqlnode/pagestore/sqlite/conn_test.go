@@ -48,6 +48,10 @@ func TestErrors(t *testing.T) {
 	if err := c.Exec("INSERT INTO t(u) VALUES('a')"); err.Error() != "UNIQUE constraint failed: t.u (2067)" {
 		t.Error(err)
 	}
+	c.Exec("SELECT nope")
+	if got := c.ErrorOffset(); got != 7 {
+		t.Error(got)
+	}
 	if got := sqlite.CodeName(2067); got != "SQLITE_CONSTRAINT_UNIQUE" {
 		t.Error(got)
 	}

@@ -5,7 +5,8 @@
 // Both are used by one goroutine at a time, in no-mutex mode; only
 // Conn.Interrupt may be called from any goroutine at any time, also while the
 // connection is being closed. Callbacks (authorizer, progress, functions) run
-// on the goroutine that prepares or steps. A callback that panics takes the
+// on the goroutine that prepares or steps, and must not close the connection or
+// end the statement that they are called for. A callback that panics takes the
 // panic through SQLite's frames: the connection, and what it shares with
 // others, is then in no known state and the process has to end.
 //

@@ -21,8 +21,8 @@ var ErrPageCacheInstalled = errors.New("page cache: installed already, with anot
 
 // PageCacheConfig is what a page cache is made with.
 type PageCacheConfig struct {
-	// BudgetBytes is how much the cached pages of all databases on disk may
-	// take together. Beyond it a connection that needs a page has to give up
+	// BudgetBytes is how much the cached pages of all databases, without those
+	// in memory, may take together. Beyond it a connection that needs a page has to give up
 	// one that it doesn't hold; only pages in use at this moment, and the
 	// first reservedPages of each connection, are granted regardless. Who
 	// gives a process its memory sets it.
@@ -49,8 +49,8 @@ type PageCache struct {
 
 	_    [64]byte // what follows is written by whoever needs a page
 	used atomic.Int64
-	// pinned: pages of databases in memory and of temporary ones, which have
-	// no other place and are not part of the budget
+	// fixed: pages of databases in memory, temporary ones too if they are
+	// kept there; they have no other place and are not part of the budget
 	fixed                   atomic.Int64
 	pages                   atomic.Int64
 	hits, misses, evictions atomic.Int64
@@ -69,7 +69,7 @@ type PageCache struct {
 type PageCacheStats struct {
 	BudgetBytes int64
 	Bytes       int64 // of pages in the budget
-	FixedBytes  int64 // of pages of databases in memory and temporary ones
+	FixedBytes  int64 // of pages of databases in memory, which are no part of the budget
 	MappedBytes int64 // taken from the system for both, free room included
 	Pages       int64
 	// Counts since the start. A connection adds to them now and then, so

@@ -145,7 +145,7 @@ func workload(t *testing.T, seed uint64) string {
 // The same statements have the same answers on SQLite's own page cache and on
 // ours, with and without room in the budget.
 func TestWorkloadAgainstBuiltin(t *testing.T) {
-	const seeds = 8
+	const seeds = 8 / sqlite.Effort
 	if testing.Short() {
 		t.Skip("-short")
 	}

@@ -52,7 +52,7 @@ type slab struct {
 	cut     int     // pages cut off so far
 	free    uintptr // pages that came back, by chain
 	used    int
-	partial bool
+	partial int // index in pagePool.mu.partial, -1 when full
 }
 
 func newPagePool(pageSize, extraSize int) *pagePool {
@@ -98,8 +98,7 @@ func (p *pagePool) take() (pg uintptr, used bool) {
 	}
 	s.used++
 	if s.used == p.perSlab {
-		p.mu.partial = p.mu.partial[:n-1]
-		s.partial = false
+		p.dropPartial(s)
 	}
 	if s.free != 0 {
 		pg = s.free
@@ -122,9 +121,8 @@ func (p *pagePool) put(pg uintptr) {
 	h.chain = s.free
 	s.free = pg
 	s.used--
-	if !s.partial {
-		s.partial = true
-		p.mu.partial = append(p.mu.partial, s)
+	if s.partial < 0 {
+		p.addPartial(s)
 	}
 	if s.used > 0 {
 		return
@@ -141,7 +139,7 @@ func (p *pagePool) grow() bool {
 	if err != nil {
 		return false
 	}
-	s := &slab{mem: mem, base: uintptr(unsafe.Pointer(unsafe.SliceData(mem))), partial: true}
+	s := &slab{mem: mem, base: uintptr(unsafe.Pointer(unsafe.SliceData(mem)))}
 	if n := len(p.mu.freeIDs); n > 0 {
 		s.id = p.mu.freeIDs[n-1]
 		p.mu.freeIDs = p.mu.freeIDs[:n-1]
@@ -150,25 +148,34 @@ func (p *pagePool) grow() bool {
 		s.id = uint32(len(p.mu.slabs))
 		p.mu.slabs = append(p.mu.slabs, s)
 	}
-	p.mu.partial = append(p.mu.partial, s)
+	p.addPartial(s)
 	p.mu.empty++
 	p.mu.bytes += int64(len(mem))
 	return true
 }
 
+func (p *pagePool) addPartial(s *slab) {
+	s.partial = len(p.mu.partial)
+	p.mu.partial = append(p.mu.partial, s)
+}
+
+func (p *pagePool) dropPartial(s *slab) {
+	n := len(p.mu.partial) - 1
+	last := p.mu.partial[n]
+	p.mu.partial[s.partial] = last
+	last.partial = s.partial
+	p.mu.partial[n] = nil
+	p.mu.partial = p.mu.partial[:n]
+	s.partial = -1
+}
+
 // shrink gives the empty slab s back to the system; called with p.mu held.
 func (p *pagePool) shrink(s *slab) {
-	for i, other := range p.mu.partial {
-		if other == s {
-			p.mu.partial = append(p.mu.partial[:i], p.mu.partial[i+1:]...)
-			break
-		}
-	}
 	n := int64(len(s.mem))
 	if unmapMemory(s.mem) != nil {
-		p.mu.partial = append(p.mu.partial, s) // keep it, then
-		return
+		return // keep it, then
 	}
+	p.dropPartial(s)
 	p.mu.slabs[s.id] = nil
 	p.mu.freeIDs = append(p.mu.freeIDs, s.id)
 	p.mu.empty--

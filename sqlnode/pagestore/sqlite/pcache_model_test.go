@@ -57,7 +57,7 @@ func TestPageCacheAgainstModel(t *testing.T) {
 	}
 	before := pc.Stats()
 	defer pc.SetBudget(before.BudgetBytes)
-	for seed := range uint64(60) {
+	for seed := range uint64(60 / Effort) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		pageSize, extra := []int32{512, 4096, 65536}[rnd.IntN(3)], int32(rnd.IntN(40)*8+8)
 		m := &pcacheModel{pages: map[uint32]uintptr{}, evict: rnd.IntN(5) > 0}

@@ -1,0 +1,411 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/nearsql/nearsql/leader/logstore"
+	"github.com/nearsql/nearsql/leader/snapshots"
+)
+
+// Group is one Raft group on this node. Its methods may be called by several
+// goroutines, before, during and after Run.
+type Group struct {
+	cfg Config
+	log *slog.Logger
+
+	// started is closed when run is set, stopped when Run ends.
+	started chan struct{}
+	stopped chan struct{}
+	run     parts
+
+	goroutines sync.WaitGroup // that Run waits for
+
+	// snapshotting serializes Snapshot.
+	snapshotting sync.Mutex
+
+	proposals struct {
+		sync.Mutex
+		open    bool        // whether any are taken
+		count   int         // that are not answered
+		bytes   int64       // of them
+		waiting []*proposal // for raft
+		handing bool        // some of those that waited are being given to raft
+	}
+	refusals struct {
+		sync.Mutex
+		waiting   []refusal
+		answering bool
+	}
+	state struct {
+		sync.Mutex
+		leadership Leadership
+		changed    chan struct{} // closed when leadership changes
+	}
+}
+
+// parts are what Run makes; constant from when started is closed.
+type parts struct {
+	raft      *raft.Raft
+	transport *raft.InmemTransport
+	store     *logstore.Store
+	snapshots *snapshots.Store
+	fsm       *fsm
+	notify    chan bool
+
+	window    int                      // of proposals that raft's channel surely has room for
+	waiting   chan struct{}            // holds one: proposals wait for raft
+	underway  chan *proposal           // in the order in which raft got them
+	answering atomic.Pointer[proposal] // the one whose outcome is awaited
+}
+
+// New returns a group that does nothing before Run.
+func New(cfg Config) (*Group, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	g := &Group{
+		cfg:     cfg,
+		log:     cfg.Log.With("group", uint32(cfg.Group), "node", string(cfg.Node)),
+		started: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	g.state.changed = make(chan struct{})
+	return g, nil
+}
+
+// Run opens the log, restores the machine and takes part in the group until
+// ctx ends, when it returns nil. It returns after its last goroutine. A
+// LogError means that the process must end. Run is called once.
+func (g *Group) Run(ctx context.Context) error {
+	defer close(g.stopped)
+	if err := g.open(); err != nil {
+		return errors.Join(err, g.closeFiles())
+	}
+	close(g.started)
+	r := g.run.raft
+
+	stopWatching, stopHanding := make(chan struct{}), make(chan struct{})
+	var handing, answering sync.WaitGroup
+	g.goroutines.Go(func() { g.watchLeadership(r, g.run.notify, stopWatching) })
+	handing.Go(func() { g.handOverWaiting(stopHanding) })
+	answering.Go(g.answerUnderway)
+	g.setOpen(true)
+
+	select {
+	case <-ctx.Done():
+	case <-g.run.store.Failed():
+		g.run.fsm.dead.Store(true)
+		g.log.Error("the log failed: the group ends", "error", g.run.store.Err())
+	}
+
+	g.setOpen(false)
+	close(stopHanding)
+	g.drain(r, &handing, &answering)
+	close(stopWatching)
+	g.goroutines.Wait()
+	g.setLeadership(func(l *Leadership) { *l = Leadership{} })
+	err := g.closeFiles()
+	if failure := g.run.store.Err(); failure != nil {
+		return &LogError{Group: g.cfg.Group, Err: failure}
+	}
+	return err
+}
+
+func (g *Group) setOpen(open bool) {
+	g.proposals.Lock()
+	g.proposals.open = open
+	g.proposals.Unlock()
+}
+
+// drain waits for the outcome of what was proposed, and shuts raft down.
+//
+// It must be in this order, since raft forgets what it holds when it shuts
+// down: an outcome that is waited for would never come. As long as it runs, it
+// comes: entries are committed, or the lease ends for lack of a majority.
+func (g *Group) drain(r *raft.Raft, handing, answering *sync.WaitGroup) {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		handing.Wait()
+		g.proposals.Lock()
+		waiting := g.proposals.waiting
+		g.proposals.waiting = nil
+		g.proposals.Unlock()
+		for _, p := range waiting {
+			g.finish(p, nil, &NotPrimaryError{})
+		}
+		close(g.run.underway)
+		answering.Wait()
+	}()
+	awaitFor(drained, g.cfg.DrainTimeout)
+	if err := r.Shutdown().Error(); err != nil {
+		g.log.Error("shut raft down", "error", err)
+	}
+	if awaitFor(drained, time.Second) {
+		return
+	}
+	// The machine or the disk hung. Those who wait must not.
+	g.log.Error("outcomes of proposals did not come")
+	if p := g.run.answering.Load(); p != nil {
+		g.finish(p, nil, &UnknownOutcomeError{Err: ErrStopped})
+	}
+	for p := range g.run.underway {
+		g.finish(p, nil, &UnknownOutcomeError{Err: ErrStopped})
+	}
+}
+
+// awaitFor waits until c is closed, at most d, and says whether it was.
+func awaitFor(c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// open makes the parts.
+func (g *Group) open() error {
+	p := &g.run
+	logger := newHCLog(g.log)
+	var err error
+	p.store, err = logstore.Open(logstore.Config{
+		FS: g.cfg.FS, Dir: filepath.Join(g.cfg.Dir, "log"), SegmentSize: g.cfg.SegmentSize, Logger: logger,
+	})
+	if err != nil {
+		return &LogError{Group: g.cfg.Group, Err: err}
+	}
+	p.snapshots, err = snapshots.Open(snapshots.Config{FS: g.cfg.FS, Dir: filepath.Join(g.cfg.Dir, "snapshots"), Log: g.log})
+	if err != nil {
+		return fmt.Errorf("group %d: %w", g.cfg.Group, err)
+	}
+	if err := g.checkCoverage(); err != nil {
+		return &LogError{Group: g.cfg.Group, Err: err}
+	}
+	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes}
+	_, p.transport = raft.NewInmemTransport(raft.ServerAddress(g.cfg.Node))
+	conf := g.raftConfig()
+	conf.Logger = logger
+	// raft waits for who reads it; the reader never waits, and the buffer covers its scheduling.
+	p.notify = make(chan bool, 16)
+	conf.NotifyCh = p.notify
+
+	alone, err := g.bootstrap()
+	if err != nil {
+		return g.openError(err)
+	}
+	batch := g.cfg.BatchEntries
+	if batch == 0 {
+		batch = 32
+		if alone {
+			batch = 256
+		}
+	}
+	conf.MaxAppendEntries = batch
+	p.window = max(batch-8, 0) // less barriers, which need no count
+	p.waiting = make(chan struct{}, 1)
+	p.underway = make(chan *proposal, g.cfg.QueueEntries)
+	p.raft, err = g.newRaft(conf, alone)
+	if err != nil {
+		return g.openError(err)
+	}
+	p.store.Running()
+	return nil
+}
+
+// openError tells errors of the log's files from others.
+func (g *Group) openError(err error) error {
+	if failure := g.run.store.Err(); failure != nil {
+		err = failure
+	}
+	if g.run.store.Err() != nil || errors.Is(err, logstore.ErrCorrupt) {
+		return &LogError{Group: g.cfg.Group, Err: err}
+	}
+	return fmt.Errorf("start group %d: %w", g.cfg.Group, err)
+}
+
+// checkCoverage refuses a log that does not continue the newest snapshot that
+// is whole, up to the newest of all: what lies between would be missing in silence.
+func (g *Group) checkCoverage() error {
+	list, err := g.run.snapshots.List()
+	if err != nil {
+		return err
+	}
+	covered := uint64(0)
+	if len(list) > 0 {
+		covered = list[0].Index
+	}
+	newest, err := g.run.snapshots.Newest()
+	if err != nil {
+		return err
+	}
+	first, err := g.run.store.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := g.run.store.LastIndex()
+	if err != nil {
+		return err
+	}
+	if first > covered+1 || covered < newest && last < newest {
+		return fmt.Errorf("%w: the log has entries %d to %d, the newest whole snapshot ends with %d, the newest with %d",
+			logstore.ErrCorrupt, first, last, covered, newest)
+	}
+	return nil
+}
+
+func (g *Group) raftConfig() *raft.Config {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(g.cfg.Node)
+	conf.HeartbeatTimeout = g.cfg.HeartbeatTimeout
+	conf.ElectionTimeout = g.cfg.ElectionTimeout
+	conf.LeaderLeaseTimeout = g.cfg.LeaseTimeout
+	conf.CommitTimeout = g.cfg.CommitTimeout
+	conf.BatchApplyCh = true
+	conf.ShutdownOnRemove = false
+	conf.NoLegacyTelemetry = true
+	// Snapshots are taken when Snapshot is called, never by a count of entries.
+	conf.SnapshotThreshold = 1 << 62
+	conf.SnapshotInterval = 365 * 24 * time.Hour
+	return conf
+}
+
+// bootstrap makes a new group if there is none and one is wanted. It says
+// whether this node is the only member of the group.
+//
+// The group is there when its first log entry is, which is the same on all
+// initial voters. raft.BootstrapCluster takes a term for a group already, and
+// would leave a group without members after a crash between the two.
+func (g *Group) bootstrap() (alone bool, err error) {
+	p := &g.run
+	last, err := p.store.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	newest, err := p.snapshots.Newest()
+	if err != nil {
+		return false, err
+	}
+	if last > 0 || newest > 0 {
+		return g.isAlone()
+	}
+	if len(g.cfg.InitialVoters) == 0 {
+		return false, nil
+	}
+	var conf raft.Configuration
+	// In one order: the entry must be the same everywhere.
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(g.cfg.InitialVoters))) {
+		conf.Servers = append(conf.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+	}
+	term, err := p.store.GetUint64([]byte("CurrentTerm"))
+	if err != nil {
+		return false, err
+	}
+	if term == 0 {
+		if err := p.store.SetUint64([]byte("CurrentTerm"), 1); err != nil {
+			return false, err
+		}
+	}
+	err = p.store.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(conf)})
+	return g.onlyMember(conf), err
+}
+
+func (g *Group) onlyMember(conf raft.Configuration) bool {
+	return len(conf.Servers) == 1 && conf.Servers[0].ID == raft.ServerID(g.cfg.Node)
+}
+
+// isAlone says whether the newest configuration on disk has only this node.
+func (g *Group) isAlone() (bool, error) {
+	var conf raft.Configuration
+	list, err := g.run.snapshots.List()
+	if err != nil {
+		return false, err
+	}
+	after := uint64(0)
+	if len(list) > 0 {
+		conf, after = list[0].Configuration, list[0].Index
+	}
+	last, err := g.run.store.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	for i := after + 1; i <= last; i++ {
+		command, err := g.run.store.IsCommand(i)
+		if err != nil {
+			return false, err
+		}
+		if command {
+			continue
+		}
+		var entry raft.Log
+		if err := g.run.store.GetLog(i, &entry); err != nil {
+			return false, err
+		}
+		if entry.Type == raft.LogConfiguration {
+			conf = raft.DecodeConfiguration(entry.Data)
+		}
+	}
+	return g.onlyMember(conf), nil
+}
+
+// newRaft starts raft, which panics when it can't read its log.
+func (g *Group) newRaft(conf *raft.Config, alone bool) (r *raft.Raft, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			if g.run.store.Err() == nil {
+				panic(v)
+			}
+			err = fmt.Errorf("%v", v)
+		}
+	}()
+	if alone {
+		// No other could be primary: don't wait for a sign of one. raft looks at
+		// its timers again when they get shorter.
+		conf.HeartbeatTimeout++
+		conf.ElectionTimeout++
+	}
+	p := &g.run
+	r, err = raft.NewRaft(conf, p.fsm, p.store, p.store, p.snapshots, p.transport)
+	if err != nil || !alone {
+		return r, err
+	}
+	rc := r.ReloadableConfig()
+	rc.HeartbeatTimeout--
+	rc.ElectionTimeout--
+	return r, r.ReloadConfig(rc)
+}
+
+func (g *Group) closeFiles() error {
+	if g.run.store == nil {
+		return nil
+	}
+	return g.run.store.Close()
+}
+
+// running returns ErrStopped before Run has opened the group, and after its end.
+func (g *Group) running() error {
+	select {
+	case <-g.stopped:
+		return ErrStopped
+	default:
+	}
+	select {
+	case <-g.started:
+		return nil
+	default:
+		return ErrStopped
+	}
+}

@@ -1,0 +1,105 @@
+package leader
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// LogBytes returns how many bytes of entries came to the log since the last
+// snapshot was begun: what a restart would replay.
+func (g *Group) LogBytes() uint64 {
+	if g.running() != nil {
+		return 0
+	}
+	return g.logBytes()
+}
+
+func (g *Group) logBytes() uint64 {
+	captured := g.run.fsm.captured.Load()
+	if captured > 0 {
+		captured--
+	}
+	return g.run.fsm.seen() - captured
+}
+
+// Snapshot makes a snapshot now, by Machine.Snapshot and Persist, and deletes
+// the log before it, but for about Config.TrailingBytes. It returns when the
+// snapshot is durable. If nothing was applied since the last one it does nothing.
+func (g *Group) Snapshot() error {
+	if err := g.running(); err != nil {
+		return err
+	}
+	g.snapshotting.Lock()
+	defer g.snapshotting.Unlock()
+	r := g.run.raft
+	if err := g.setTrailing(r); err != nil {
+		return fmt.Errorf("snapshot of group %d: %w", g.cfg.Group, err)
+	}
+	err := r.Snapshot().Error()
+	if failure := g.run.store.Err(); failure != nil {
+		return &LogError{Group: g.cfg.Group, Err: failure}
+	}
+	switch {
+	case errors.Is(err, raft.ErrNothingNewToSnapshot):
+		return nil
+	case errors.Is(err, raft.ErrRaftShutdown):
+		return ErrStopped
+	case err != nil:
+		return fmt.Errorf("snapshot of group %d: %w", g.cfg.Group, err)
+	}
+	g.run.fsm.captured.Store(g.run.fsm.capturing.Load() + 1)
+	return nil
+}
+
+// setTrailing makes TrailingBytes a count of entries, as raft wants it, by the
+// mean size of those in the log.
+func (g *Group) setTrailing(r *raft.Raft) error {
+	trailing := uint64(0)
+	if conf := r.GetConfiguration().Configuration(); len(conf.Servers) > 1 {
+		first, err := g.run.store.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := g.run.store.LastIndex()
+		if err != nil {
+			return err
+		}
+		mean := max(g.run.store.Bytes()/max(last-first+1, 1), 1)
+		trailing = uint64(g.cfg.TrailingBytes) / mean
+	}
+	rc := r.ReloadableConfig()
+	if rc.TrailingLogs == trailing {
+		return nil
+	}
+	rc.TrailingLogs = trailing
+	return r.ReloadConfig(rc)
+}
+
+// Stats is the state of a group in numbers.
+type Stats struct {
+	Term          uint64
+	LastIndex     uint64 // of the log
+	CommitIndex   uint64
+	AppliedIndex  uint64 // of the last entry that the machine has been given
+	SnapshotBytes uint64 // LogBytes: of entries since the last snapshot
+	Proposals     int    // not answered
+	ProposalBytes int64  // of them
+}
+
+// Stats returns the numbers of this moment; all 0 when the group does not run.
+func (g *Group) Stats() Stats {
+	if g.running() != nil {
+		return Stats{}
+	}
+	r := g.run.raft
+	s := Stats{
+		Term: r.CurrentTerm(), LastIndex: r.LastIndex(), CommitIndex: r.CommitIndex(),
+		AppliedIndex: g.run.fsm.applied(), SnapshotBytes: g.logBytes(),
+	}
+	g.proposals.Lock()
+	s.Proposals, s.ProposalBytes = g.proposals.count, g.proposals.bytes
+	g.proposals.Unlock()
+	return s
+}

@@ -1,0 +1,183 @@
+package sqlnode
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/nearsql/nearsql/disk"
+	"github.com/nearsql/nearsql/sqlnode/httpapi"
+	"github.com/nearsql/nearsql/tenant"
+)
+
+// Config is what a node is made of. DefaultConfig has what Validate wants; a zero number or duration
+// means the default.
+type Config struct {
+	DataDir string
+	Listen  string // HOST:PORT of the public listener; "" for none (an embedded node)
+	TLSCert string // PEM files; both or none
+	TLSKey  string
+
+	NodeID string // "" for one made at the first start
+	PoP    string
+	Region string
+	Labels map[string]string
+
+	// InsecureNoAuth asks nobody for a token. Only on loopback.
+	InsecureNoAuth bool
+	// InsecurePlainHTTP allows to listen beyond loopback without TLS.
+	InsecurePlainHTTP bool
+
+	HTTP   httpapi.Config
+	Limits tenant.Limits // of tenants that ask for nothing else
+
+	// MemoryVersions bounds the page versions in memory, in bytes: beyond half of it there are
+	// checkpoints, beyond it writes are refused for a moment.
+	MemoryVersions int64
+	// MemoryPages bounds SQLite's page caches of the whole process, in bytes.
+	MemoryPages int64
+	// OpenTenants is how many tenants are kept open when nobody uses them.
+	OpenTenants int
+	// IdleClose is how long a tenant that nobody uses stays open.
+	IdleClose time.Duration
+	// TempMax bounds the temporary files of one connection, in bytes.
+	TempMax int64
+	// MinFreeSpace is how much of the disk is left alone: below it writes are refused, so that the log
+	// never runs into the end of the disk. Bytes; negative for none.
+	MinFreeSpace int64
+	// CheckpointBytes and CheckpointAge say when the log is made short.
+	CheckpointBytes int64
+	CheckpointAge   time.Duration
+	// LTXBytes, LTXAge and LTXRetention say when changes become LTX files, and how long those stay.
+	LTXBytes     int64
+	LTXAge       time.Duration
+	LTXRetention time.Duration
+	// DeleteGrace is how long a deleted tenant's data stays on disk.
+	DeleteGrace time.Duration
+	// ShutdownGrace is how long requests under way may take when the node stops.
+	ShutdownGrace time.Duration
+
+	// CheckProgram is the program that looks at imported files in a process of its own: nearsql
+	// itself. "" means to look in this process, for embedders that trust their files.
+	CheckProgram string
+
+	FS  disk.FS // nil for the operating system's
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// DefaultConfig is for a node on its own.
+func DefaultConfig() Config {
+	return Config{
+		Listen: "127.0.0.1:7600", PoP: "local", HTTP: httpapi.DefaultConfig(),
+		MemoryVersions: 512 << 20, MemoryPages: 1 << 30, OpenTenants: 1000, IdleClose: 5 * time.Minute,
+		TempMax: 1 << 30, MinFreeSpace: 256 << 20,
+		CheckpointBytes: 128 << 20, CheckpointAge: time.Minute,
+		LTXBytes: 64 << 20, LTXAge: time.Hour, LTXRetention: 24 * time.Hour,
+		DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
+	}
+}
+
+// setDefaults fills in what is zero.
+func (c *Config) setDefaults() {
+	d := DefaultConfig()
+	number := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	period := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	number(&c.MemoryVersions, d.MemoryVersions)
+	number(&c.MemoryPages, d.MemoryPages)
+	number(&c.TempMax, d.TempMax)
+	number(&c.MinFreeSpace, d.MinFreeSpace)
+	number(&c.CheckpointBytes, d.CheckpointBytes)
+	number(&c.LTXBytes, d.LTXBytes)
+	period(&c.IdleClose, d.IdleClose)
+	period(&c.CheckpointAge, d.CheckpointAge)
+	period(&c.LTXAge, d.LTXAge)
+	period(&c.LTXRetention, d.LTXRetention)
+	period(&c.DeleteGrace, d.DeleteGrace)
+	period(&c.ShutdownGrace, d.ShutdownGrace)
+	if c.OpenTenants == 0 {
+		c.OpenTenants = d.OpenTenants
+	}
+	if c.PoP == "" {
+		c.PoP = d.PoP
+	}
+	if c.HTTP.Body == 0 {
+		c.HTTP = d.HTTP
+	}
+	if c.FS == nil {
+		c.FS = disk.OS()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
+
+// Validate names the field that is wrong.
+func (c *Config) Validate() error {
+	if c.DataDir == "" {
+		return errors.New("DataDir: it must name a directory")
+	}
+	for _, l := range []struct{ field, value string }{{"NodeID", c.NodeID}, {"PoP", c.PoP}, {"Region", c.Region}} {
+		if l.value == "" {
+			continue
+		}
+		if err := tenant.CheckLabel(l.value); err != nil {
+			return fmt.Errorf("%s: %w", l.field, err)
+		}
+	}
+	if err := c.HTTP.Validate(); err != nil {
+		return fmt.Errorf("HTTP.%w", err)
+	}
+	if err := c.Limits.Validate(); err != nil {
+		return fmt.Errorf("Limits: %w", err)
+	}
+	for _, n := range []struct {
+		field string
+		value int64
+		min   int64
+	}{
+		{"MemoryVersions", c.MemoryVersions, 16 << 20}, {"MemoryPages", c.MemoryPages, 16 << 20},
+		{"OpenTenants", int64(c.OpenTenants), 1}, {"CheckpointBytes", c.CheckpointBytes, 1 << 20},
+		{"IdleClose", int64(c.IdleClose), 1}, {"CheckpointAge", int64(c.CheckpointAge), 1}, {"DeleteGrace", int64(c.DeleteGrace), 0},
+	} {
+		if n.value < n.min {
+			return fmt.Errorf("%s: %d is too small, want at least %d", n.field, n.value, n.min)
+		}
+	}
+	return c.validateListen()
+}
+
+func (c *Config) validateListen() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("TLSCert, TLSKey: both must be given, or none")
+	}
+	if c.Listen == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("Listen: %q: want HOST:PORT", c.Listen)
+	}
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	switch {
+	case c.InsecureNoAuth && !loopback:
+		return fmt.Errorf("InsecureNoAuth: it is for loopback only, and %s is not", c.Listen)
+	case !loopback && c.TLSCert == "" && !c.InsecurePlainHTTP:
+		return fmt.Errorf("Listen: %s is reachable from elsewhere: set TLSCert and TLSKey, or InsecurePlainHTTP", c.Listen)
+	}
+	return nil
+}

@@ -1,0 +1,386 @@
+package engine
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// DB is one open tenant: its store, its readers, and the writer with those in line for it.
+type DB struct {
+	e *Engine
+	t *pagestore.Tenant
+	q Quorum
+
+	// of the engine, under its mu
+	elem  *list.Element
+	users int
+	used  time.Time
+
+	inFlight chan struct{} // a place for each request
+	readers  chan struct{} // a place for each reader in use
+	limits   tenant.Limits
+
+	mu struct {
+		sync.Mutex
+		store  *pagestore.Store
+		idle   []*conn // readers without a request
+		epoch  int     // rises when the store is opened anew: connections of older ones are closed
+		closed bool
+		w      *writer
+		opened bool
+	}
+	openMu sync.Mutex // held while the store is opened
+}
+
+var errDBClosed = errors.New("the tenant was closed meanwhile")
+
+func newDB(e *Engine, t *pagestore.Tenant, q Quorum) *DB {
+	l := t.Record().Limits.WithDefaults()
+	return &DB{e: e, t: t, q: q, limits: l,
+		inFlight: make(chan struct{}, l.InFlight), readers: make(chan struct{}, l.Readers)}
+}
+
+// open opens the store if it is not.
+func (db *DB) open() error {
+	db.mu.Lock()
+	ok, closed := db.mu.opened, db.mu.closed
+	db.mu.Unlock()
+	if closed {
+		return errDBClosed
+	}
+	if ok {
+		return nil
+	}
+	db.openMu.Lock()
+	defer db.openMu.Unlock()
+	db.mu.Lock()
+	ok, closed = db.mu.opened, db.mu.closed
+	db.mu.Unlock()
+	if ok || closed {
+		if closed {
+			return errDBClosed
+		}
+		return nil
+	}
+	s, err := db.t.Acquire()
+	if err != nil {
+		return err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.mu.closed {
+		db.t.Release()
+		return errDBClosed
+	}
+	db.mu.store, db.mu.opened = s, true
+	db.e.Stats.Opened.Add(1)
+	return nil
+}
+
+// shut closes the connections and lets the store go. Requests under way keep theirs until they end.
+func (db *DB) shut() {
+	db.openMu.Lock() // an opening under way ends first
+	defer db.openMu.Unlock()
+	db.mu.Lock()
+	if db.mu.closed {
+		db.mu.Unlock()
+		return
+	}
+	db.mu.closed = true
+	idle, w, opened := db.mu.idle, db.mu.w, db.mu.opened
+	db.mu.idle, db.mu.w = nil, nil
+	db.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+	if w != nil {
+		w.stop()
+	}
+	if opened {
+		db.t.Release()
+		db.e.Stats.Closed.Add(1)
+	}
+}
+
+// renew closes all connections: the store was replaced under them.
+func (db *DB) renew() {
+	db.mu.Lock()
+	idle := db.mu.idle
+	db.mu.idle = nil
+	db.mu.epoch++
+	db.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+func (db *DB) temp() *pagestore.TempSpace {
+	return &pagestore.TempSpace{Dir: db.e.cfg.TempDir, Max: db.e.cfg.TempMax, Total: &db.e.Stats.TempBytes}
+}
+
+// reader lends a reading connection; giveBack must follow.
+func (db *DB) reader(ctx context.Context) (*conn, int, error) {
+	select {
+	case db.readers <- struct{}{}:
+	default:
+		select {
+		case db.readers <- struct{}{}:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+	db.mu.Lock()
+	epoch, store := db.mu.epoch, db.mu.store
+	if n := len(db.mu.idle); n > 0 {
+		c := db.mu.idle[n-1]
+		db.mu.idle = db.mu.idle[:n-1]
+		db.mu.Unlock()
+		return c, epoch, nil
+	}
+	db.mu.Unlock()
+	c, err := db.openReader(store)
+	if err != nil {
+		<-db.readers
+		return nil, 0, err
+	}
+	return c, epoch, nil
+}
+
+func (db *DB) openReader(store *pagestore.Store) (*conn, error) {
+	pc, err := store.OpenReader(db.temp())
+	if err != nil {
+		return nil, err
+	}
+	c, err := newConn(pc, &db.e.cfg, db.limits)
+	if err != nil {
+		pc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// giveBack ends the loan. bad says that the connection must not be used again.
+func (db *DB) giveBack(c *conn, epoch int, bad bool) {
+	if err := c.end(); err != nil {
+		bad = true
+	}
+	db.mu.Lock()
+	keep := !bad && !db.mu.closed && epoch == db.mu.epoch
+	if keep {
+		db.mu.idle = append(db.mu.idle, c)
+	}
+	db.mu.Unlock()
+	if !keep {
+		c.close()
+	}
+	<-db.readers
+}
+
+// Executed says where a request was served.
+type Executed struct {
+	Pos      wire.Pos // the answer shows this state or a later one
+	Write    bool
+	Replayed bool
+}
+
+// Execute runs a request on tenant t. Rows go to sink as they come for a request that only reads,
+// and after the commit for one that writes; an error means that what sink got must not be used.
+func (e *Engine) Execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req *wire.Request, sink wire.Sink) (Executed, error) {
+	db, err := e.acquire(t, q)
+	if err != nil {
+		return Executed{}, err
+	}
+	defer e.release(db)
+	select {
+	case db.inFlight <- struct{}{}:
+		defer func() { <-db.inFlight }()
+	default:
+		return Executed{}, wire.NewError(wire.CodeTooManyRequests, "%d requests of this tenant are under way on this node; that is its limit", cap(db.inFlight))
+	}
+	plan, werr := db.plan(req)
+	if werr != nil {
+		return Executed{}, werr
+	}
+	if g := e.cfg.Guard; g != nil {
+		if werr := g.check(t.ID(), req); werr != nil {
+			return Executed{}, werr
+		}
+	}
+	if req.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, req.Timeout)
+		defer cancel()
+	}
+	if plan.write {
+		e.Stats.Writes.Add(1)
+		return db.write(ctx, req, plan, sink)
+	}
+	e.Stats.Reads.Add(1)
+	return db.read(ctx, req, sink)
+}
+
+// plan is how a request runs.
+type plan struct {
+	write bool // on the writer
+	alone bool // in a transaction of its own
+	kinds []class
+}
+
+// plan checks a request's form and decides where it runs.
+func (db *DB) plan(req *wire.Request) (plan, *wire.Error) {
+	var p plan
+	switch n := len(req.Statements); {
+	case n == 0:
+		return p, wire.NewError(wire.CodeEmptyStatement, "the request has no statement")
+	case int64(n) > db.limits.BatchStatements:
+		return p, wire.NewError(wire.CodeTooManyStatements, "the batch has %d statements; the limit is %d", n, db.limits.BatchStatements)
+	}
+	if len(req.Statements) > 1 {
+		p.kinds = make([]class, 0, len(req.Statements))
+	}
+	for i := range req.Statements {
+		sql := req.Statements[i].SQL
+		if int64(len(sql)) > db.limits.Statement {
+			return p, wire.NewError(wire.CodeStatementTooLong, "the statement has %d bytes; the limit is %d", len(sql), db.limits.Statement).At(i + 1)
+		}
+		k := classify(sql)
+		if p.kinds != nil {
+			p.kinds = append(p.kinds, k)
+		}
+		switch k {
+		case classEmpty:
+			return p, wire.NewError(wire.CodeEmptyStatement, "the text has no statement").At(i + 1)
+		case classControl:
+			return p, wire.NewError(wire.CodeTransactionControlNotAllowed, "%s: each request is one transaction; send the statements as one batch", verb(sql)).At(i + 1)
+		case classRefused:
+			return p, wire.NewError(wire.CodeSQLNotAllowed, "%s is not allowed: a request sees its tenant's database only", verb(sql)).At(i + 1)
+		case classVacuum:
+			if len(req.Statements) > 1 {
+				return p, wire.NewError(wire.CodeSQLNotAllowed, "VACUUM cannot be part of a batch").At(i + 1)
+			}
+			p.write, p.alone = true, true
+		case classWrite:
+			p.write = true
+		case classAlone:
+			p.write, p.alone = true, true
+		case classSession:
+			p.alone = true
+		}
+	}
+	if p.write && req.ReadOnly {
+		return p, wire.NewError(wire.CodeReadOnlyRequest, "the request may only read; use POST to write")
+	}
+	if p.write {
+		switch rec := db.t.Record(); rec.State {
+		case tenant.StateFrozen:
+			return p, wire.NewError(wire.CodeTenantFrozen, "tenant %q takes no writes until it is thawed", string(rec.Name))
+		case tenant.StateDeleted:
+			return p, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", string(rec.Name))
+		}
+	}
+	return p, nil
+}
+
+// read runs a request that only reads, on one state.
+func (db *DB) read(ctx context.Context, req *wire.Request, sink wire.Sink) (Executed, error) {
+	if req.Consistency == wire.Strong {
+		if err := db.q.Confirm(ctx); err != nil {
+			return Executed{}, convert(err, nil)
+		}
+	}
+	count := &countingSink{Sink: sink}
+	for try := 0; ; try++ {
+		x, err := db.readOnce(ctx, req, count)
+		if err == errReplacedStore && !count.any && try < 3 {
+			continue
+		}
+		db.e.Stats.RowsRead.Add(count.rows)
+		if err == errReplacedStore {
+			err = wire.NewError(wire.CodeSQLiteBusy, "the database was replaced while the request ran; send it again")
+		}
+		return x, err
+	}
+}
+
+var errReplacedStore = fmt.Errorf("store was replaced: %w", pagestore.ErrReplaced)
+
+func (db *DB) readOnce(ctx context.Context, req *wire.Request, sink wire.Sink) (Executed, error) {
+	c, epoch, err := db.reader(ctx)
+	if err != nil {
+		if replaced(err) {
+			db.renew()
+			return Executed{}, errReplacedStore
+		}
+		return Executed{}, convert(err, nil)
+	}
+	c.begin(ctx)
+	werr := db.guarded(req, func() *wire.Error { return c.runReads(req, db.limits.StatementTime.Std(), sink) })
+	seen := c.Seen()
+	bad := werr != nil && (replaced(werr) || werr.Code == wire.CodeInternal || werr.Code == wire.CodeCorrupt)
+	db.giveBack(c, epoch, bad)
+	if werr != nil {
+		if replaced(werr) {
+			db.renew()
+			return Executed{}, errReplacedStore
+		}
+		return Executed{}, werr
+	}
+	id := db.t.ID()
+	return Executed{Pos: wire.Pos{Tenant: id, Epoch: db.t.Record().Epoch, TXID: seen.TXID, Checksum: seen.Checksum}}, nil
+}
+
+// runReads runs the statements, in one transaction when there are several.
+func (c *conn) runReads(req *wire.Request, limit time.Duration, sink wire.Sink) *wire.Error {
+	if len(req.Statements) == 1 {
+		if classify(req.Statements[0].SQL) == classSession {
+			c.dirty = true
+		}
+		return c.run(0, &req.Statements[0], limit, sink)
+	}
+	begun := false
+	for i := range req.Statements {
+		w := &req.Statements[i]
+		if classify(w.SQL) == classSession {
+			c.dirty = true
+		} else if !begun {
+			if err := c.Exec("BEGIN"); err != nil {
+				return c.fail(err)
+			}
+			begun = true
+		}
+		if e := c.run(i, w, limit, sink); e != nil {
+			return e
+		}
+	}
+	if begun {
+		if err := c.Exec("COMMIT"); err != nil {
+			return c.fail(err)
+		}
+	}
+	return nil
+}
+
+// countingSink counts rows, and remembers whether anything was given.
+type countingSink struct {
+	wire.Sink
+	any  bool
+	rows int64
+}
+
+func (s *countingSink) Begin(n int, cols []wire.Column) error {
+	s.any = true
+	return s.Sink.Begin(n, cols)
+}
+
+func (s *countingSink) Row(row []wire.Value) error {
+	s.rows++
+	return s.Sink.Row(row)
+}

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// convert turns what went wrong under a statement into what a client is told. cause is
+// the page store's word about it, if it had one.
+func convert(err, cause error) *wire.Error {
+	var we *wire.Error
+	if errors.As(err, &we) {
+		return we
+	}
+	if cause == nil {
+		cause = err
+	}
+	if e := convertStore(cause); e != nil {
+		return e
+	}
+	var se *sqlite.Error
+	if errors.As(err, &se) {
+		return wire.NewError(wire.CodeForSQLite(se.Code), "%s", se.Message)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return wire.AsError(err)
+	}
+	return wire.NewError(wire.CodeInternal, "internal error: %w", err)
+}
+
+// convertStore converts the page store's errors; nil for others.
+func convertStore(err error) *wire.Error {
+	var (
+		large   *pagestore.TooLargeError
+		full    *pagestore.FullError
+		corrupt *pagestore.CorruptError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &large):
+		return wire.NewError(wire.CodeTxTooLarge, "%w", err)
+	case errors.As(err, &full):
+		return wire.NewError(wire.CodeTenantFull, "%w", err)
+	case errors.As(err, &corrupt):
+		return wire.NewError(wire.CodeCorrupt, "this node's copy is damaged: %w", err)
+	case errors.Is(err, pagestore.ErrDiskFull):
+		return wire.NewError(wire.CodeDiskFull, "%w", err)
+	case errors.Is(err, pagestore.ErrNotPrimary):
+		return wire.NewError(wire.CodeNotPrimary, "%w", err)
+	case errors.Is(err, pagestore.ErrOverloaded):
+		return wire.NewError(wire.CodeOverloaded, "%w", err)
+	case errors.Is(err, pagestore.ErrSnapshotTooOld):
+		return wire.NewError(wire.CodeSnapshotTooOld, "%w", err)
+	case errors.Is(err, pagestore.ErrTempFull):
+		return wire.NewError(wire.CodeSQLiteFull, "%w: the statement sorts or keeps too much; an index may help", err)
+	case errors.Is(err, pagestore.ErrNoTenant):
+		return wire.NewError(wire.CodeNoSuchTenant, "%w", err)
+	case errors.Is(err, pagestore.ErrClosed):
+		return wire.NewError(wire.CodeShuttingDown, "%w", err)
+	}
+	return nil
+}
+
+// replaced says whether the connection must be opened anew because its store was replaced.
+func replaced(cause error) bool { return errors.Is(cause, pagestore.ErrReplaced) }

@@ -1,0 +1,54 @@
+package sqlnode
+
+import (
+	"bufio"
+	"context"
+	"io"
+
+	"github.com/nearsql/nearsql/sqlnode/httpapi"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// Export implements httpapi.Tenants.
+func (s tenantService) Export(ctx context.Context, name string, w io.Writer, f httpapi.Format) error {
+	r, werr := s.n.dir.find(name)
+	if werr != nil {
+		return werr
+	}
+	store, err := r.Acquire()
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if f == httpapi.FormatSQL {
+		c, err := store.OpenReader(nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return dump(ctx, c, w)
+	}
+	snap, err := store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	out := bufio.NewWriterSize(&contextWriter{ctx, w}, 256<<10)
+	if _, err := snap.WriteTo(out); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// contextWriter ends with its context.
+type contextWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w *contextWriter) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, wire.AsError(err)
+	}
+	return w.w.Write(b)
+}

@@ -1,0 +1,192 @@
+package sqlnode
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// hosted is one Raft group on this node: its log, and the copies of its tenants.
+type hosted struct {
+	id    wire.GroupID
+	log   *leader.Group
+	pages *pagestore.Group
+	now   func() time.Time
+}
+
+// Groups of a new cluster.
+const (
+	systemGroup  wire.GroupID = 1 // of the catalogue
+	defaultGroup wire.GroupID = 2 // where tenants are put that ask for no other
+)
+
+// openGroup opens a group on disk, or makes it.
+func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget) (*hosted, error) {
+	dir := filepath.Join(cfg.DataDir, "groups", strconv.Itoa(int(id)))
+	pages, err := pagestore.NewGroup(pagestore.Config{
+		ID: id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
+		CheckpointBytes: cfg.CheckpointBytes, CheckpointAge: cfg.CheckpointAge,
+		LTXBytes: cfg.LTXBytes, LTXAge: cfg.LTXAge, LTXRetention: cfg.LTXRetention,
+		FreeSpace: func() (int64, error) { return freeSpace(cfg.DataDir) }, MinFreeSpace: cfg.MinFreeSpace,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h := &hosted{id: id, pages: pages, now: cfg.Now}
+	h.log, err = leader.New(leader.Config{
+		Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages}, Log: cfg.Log,
+		InitialVoters: []leader.NodeID{leader.NodeID(cfg.NodeID)},
+		// The stores' own bounds come first; here they only must not be in the way.
+		QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
+		HeartbeatTimeout: 200 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond, LeaseTimeout: 100 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pages.SetLog(groupLog{h.log})
+	return h, nil
+}
+
+// groupLog is the log as stores see it: its errors are those that clients are told.
+type groupLog struct{ *leader.Group }
+
+// Propose implements pagestore.Log.
+func (l groupLog) Propose(entry []byte, done func(response any, err error)) {
+	l.Group.Propose(entry, func(response any, err error) {
+		if err != nil {
+			err = leaderError(err)
+		}
+		done(response, err)
+	})
+}
+
+// freeSpace is the number of bytes that dir's file system has left for this process.
+func freeSpace(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// machine is a group's pages as the log drives them.
+type machine struct{ pages *pagestore.Group }
+
+func (m machine) Apply(index, term uint64, entry []byte) any {
+	return m.pages.Apply(index, term, entry)
+}
+
+func (m machine) Restore(r io.Reader) error { return m.pages.Restore(r) }
+
+func (m machine) Snapshot() (leader.SnapshotWriter, error) {
+	c, err := m.pages.Capture()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// run runs both until ctx ends or the log fails.
+func (h *hosted) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { h.watchLeadership(ctx) })
+	wg.Go(func() { _ = h.pages.Run(ctx) })
+	err := h.log.Run(ctx)
+	cancel()
+	wg.Wait()
+	h.pages.Close()
+	return err
+}
+
+// watchLeadership drops what was speculated on a term that has ended.
+func (h *hosted) watchLeadership(ctx context.Context) {
+	var term uint64
+	for {
+		l, changed := h.log.Leadership()
+		if term != 0 && l.Term != term {
+			h.pages.LostPrimary()
+		}
+		term = l.Term
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// ready waits until this node is the primary of the group.
+func (h *hosted) ready(ctx context.Context) error {
+	for {
+		l, changed := h.log.Leadership()
+		if l.Primary {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// propose puts one entry in the log and waits for what became of it.
+func (h *hosted) propose(ctx context.Context, entry []byte) error {
+	type result struct {
+		resp any
+		err  error
+	}
+	c := make(chan result, 1)
+	h.log.Propose(entry, func(resp any, err error) { c <- result{resp, err} })
+	select {
+	case r := <-c:
+		if r.err != nil {
+			return r.err
+		}
+		if err, ok := r.resp.(error); ok {
+			return &pagestore.RefusedError{Reason: err}
+		}
+		return nil
+	case <-ctx.Done():
+		return &leader.UnknownOutcomeError{Err: ctx.Err()}
+	}
+}
+
+// control puts an event of a tenant's life in its group's log.
+func (h *hosted) control(ctx context.Context, id wire.TenantID, e tenant.Event) error {
+	payload, err := tenant.EncodeEvent(e)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		hd := txn.Header{Kind: txn.Control, Tenant: id, Epoch: 1, Group: h.id, Code: uint16(e.Code()), TimeUnixMilli: uint64(h.now().UnixMilli())}
+		if t, err := h.pages.Tenant(id); err == nil {
+			rec, st := t.Record(), t.Logged()
+			hd.Epoch, hd.Policy, hd.PageSize = rec.Epoch, rec.Policy, rec.PageSize
+			hd.PrevTXID, hd.PrevSum, hd.NextTXID, hd.NextSum, hd.Commit = st.TXID, st.Checksum, st.TXID, st.Checksum, st.Pages
+		}
+		entry, err := txn.AppendEntry(nil, &hd, payload)
+		if err != nil {
+			return err
+		}
+		err = h.propose(ctx, entry)
+		// A transaction may have come first: the event follows that then.
+		if err == nil || try == 20 || !isPositionError(err) {
+			return err
+		}
+	}
+}

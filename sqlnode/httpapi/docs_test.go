@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/nearsql/nearsql/wire"
+)
+
+// codeTable is the table of codes as the documentation has it.
+func codeTable() string {
+	var b strings.Builder
+	b.WriteString("| code | status | retryable | meaning |\n|---|---|---|---|\n")
+	for _, c := range wire.Codes() {
+		retry := ""
+		if c.Retryable {
+			retry = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s` | %d | %s | %s |\n", c.Code, c.HTTPStatus, retry, strings.ReplaceAll(c.Meaning, "|", `\|`))
+	}
+	return b.String()
+}
+
+func TestDocsHaveTheCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- codes: begin -->\n", "<!-- codes: end -->"
+	_, rest, ok1 := strings.Cut(string(text), begin)
+	table, _, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatal("docs/api.md has no table of codes")
+	}
+	if want := codeTable(); table != want {
+		t.Errorf("docs/api.md has another table of codes; it should be\n%s", want)
+	}
+}
+
+func TestDocsHaveTheRoutes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t, nil)
+	for _, line := range []string{
+		"POST /v1/tenants/{t}/sql", "GET /v1/tenants/{t}/sql", "GET /v1/tenants", "POST /v1/tenants", "GET /v1/tenants/{t}",
+		"DELETE /v1/tenants/{t}", "POST /v1/tenants/{t}/import", "GET /v1/tenants/{t}/export", "GET /v1/status", "GET /healthz", "GET /readyz", "GET /metrics",
+	} {
+		if !strings.Contains(string(text), "`"+line+"`") {
+			t.Errorf("docs/api.md does not have %s", line)
+		}
+		method, path, _ := strings.Cut(line, " ")
+		r, err := http.NewRequest(method, strings.ReplaceAll(path, "{t}", "a"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, pattern := f.handler.mux.Handler(r); pattern != line {
+			t.Errorf("%s is served by %q", line, pattern)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package httpapi
+
+import (
+	"compress/gzip"
+	"net/http"
+
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+)
+
+func parseFormat(value string) (Format, error) {
+	switch f := Format(value); f {
+	case FormatSQLite, FormatSQL:
+		return f, nil
+	}
+	return "", badParam("format", value, "sqlite or sql")
+}
+
+// importTenant streams the body to Tenants.Import; nothing of it is held.
+func (h *Handler) importTenant(w http.ResponseWriter, r *http.Request) error {
+	if err := h.admin(r); err != nil {
+		return err
+	}
+	name := r.PathValue("t")
+	if _, err := tenant.ParseName(name); err != nil {
+		return err
+	}
+	format := Format("")
+	var o tenant.CreateOptions
+	if err := eachParam(r, func(name, value string) (err error) {
+		switch name {
+		case "format":
+			format, err = parseFormat(value)
+		case "options":
+			if err = decodeJSON([]byte(value), &o); err == nil {
+				err = o.Validate()
+			}
+			if err != nil {
+				err = wire.NewError(clientErrorOr(err, wire.CodeBadRequest), "options: %w", err)
+			}
+		default:
+			err = unknownParam(name)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	kind, err := mediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	if format == "" {
+		switch kind {
+		case "application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", "":
+			format = FormatSQLite
+		case "application/sql":
+			format = FormatSQL
+		default:
+			return wire.NewError(wire.CodeUnsupportedMediaType, "Content-Type %.60q: want application/vnd.sqlite3 or application/sql, or format= in the query", kind)
+		}
+	}
+	in, done, err := h.openBody(w, r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	body := &importBody{r: in}
+	t, err := h.tenants.Import(r.Context(), name, format, body, o)
+	if err != nil {
+		if body.err != nil { // the cause, however it was wrapped
+			return body.err
+		}
+		return err
+	}
+	w.Header().Set("Location", "/v1/tenants/"+name)
+	return h.writeJSON(w, r, http.StatusCreated, t)
+}
+
+// clientErrorOr is the code of err if it is one for clients, else code.
+func clientErrorOr(err error, code wire.Code) wire.Code {
+	if c := clientError(err).Code; c != wire.CodeInternal {
+		return c
+	}
+	return code
+}
+
+// exportWriter sends the headers with the first byte.
+type exportWriter struct {
+	h     *Handler
+	w     http.ResponseWriter
+	r     *http.Request
+	name  string
+	f     Format
+	out   stallWriter
+	zip   *gzip.Writer
+	began bool
+}
+
+func (e *exportWriter) begin() {
+	e.began = true
+	header := e.w.Header()
+	header.Set("Content-Type", e.f.contentType())
+	header.Set("Content-Disposition", `attachment; filename="`+e.name+"."+string(e.f)+`"`)
+	if packs(e.r) {
+		markPacked(header)
+		e.zip = e.h.packer(&e.out)
+	}
+}
+
+func (e *exportWriter) Write(p []byte) (n int, err error) {
+	if !e.began {
+		e.begin()
+	}
+	if e.zip != nil {
+		n, err = e.zip.Write(p)
+	} else {
+		n, err = e.out.Write(p)
+	}
+	if err != nil {
+		err = gone(err)
+	}
+	return n, err
+}
+
+func (e *exportWriter) close() error {
+	if !e.began {
+		e.begin()
+	}
+	if e.zip == nil {
+		return nil
+	}
+	if err := e.zip.Close(); err != nil {
+		return gone(err)
+	}
+	return nil
+}
+
+func (h *Handler) exportTenant(w http.ResponseWriter, r *http.Request) error {
+	if err := h.admin(r); err != nil {
+		return err
+	}
+	name, err := tenantName(r)
+	if err != nil {
+		return err
+	}
+	format := FormatSQLite
+	if err := eachParam(r, func(name, value string) (err error) {
+		if name != "format" {
+			return unknownParam(name)
+		}
+		format, err = parseFormat(value)
+		return err
+	}); err != nil {
+		return err
+	}
+	out := &exportWriter{h: h, w: w, r: r, name: name, f: format,
+		out: stallWriter{w: w, c: http.NewResponseController(w), stall: h.cfg.Stall}}
+	err = h.tenants.Export(r.Context(), name, out, format)
+	if err == nil {
+		err = out.close()
+	}
+	if out.zip != nil {
+		h.packers.Put(out.zip)
+	}
+	switch {
+	case err == nil:
+		out.out.done()
+		return nil
+	case !out.began:
+		return err
+	}
+	return sentError{brokenError{err}}
+}

@@ -1,0 +1,287 @@
+package sqlnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/nearsql/nearsql/sqlnode/httpapi"
+	"github.com/nearsql/nearsql/sqlnode/importer"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
+)
+
+// Import implements httpapi.Tenants: the file is received, looked at in a process of its own, and
+// sent through the log in parts. The tenant appears under its name when it is whole.
+func (s tenantService) Import(ctx context.Context, name string, f httpapi.Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {
+	var none tenant.Tenant
+	nm, err := s.wantNewName(name)
+	if err != nil {
+		return none, err
+	}
+	path, err := s.receive(ctx, f, r)
+	if err != nil {
+		return none, err
+	}
+	defer os.Remove(path)
+	info, err := s.n.importer.CheckFile(ctx, path)
+	if err != nil {
+		return none, importError(err)
+	}
+	limits := o.Limits.Or(s.n.cfg.Limits).WithDefaults()
+	if size := int64(info.Pages) * int64(info.PageSize); size > limits.Size {
+		return none, wire.NewError(wire.CodeTenantFull, "the database has %d bytes; the tenant's limit would be %d: ask for a larger one", size, limits.Size)
+	}
+	return s.load(ctx, nm, path, info, o)
+}
+
+// receive puts what comes into a database file of the node's own.
+func (s tenantService) receive(ctx context.Context, f httpapi.Format, r io.Reader) (string, error) {
+	dir := filepath.Join(s.n.cfg.DataDir, "tmp")
+	out, err := os.CreateTemp(dir, "import-*.db")
+	if err != nil {
+		return "", fmt.Errorf("receive import: %w", err)
+	}
+	defer out.Close()
+	path := out.Name()
+	if f == httpapi.FormatSQL {
+		os.Remove(path) // it is made anew
+		err = s.n.importer.FromSQL(ctx, r, path)
+	} else {
+		_, err = io.Copy(&spacedWriter{w: out, n: s.n}, r)
+	}
+	if err != nil {
+		os.Remove(path)
+		return "", importError(err)
+	}
+	return path, nil
+}
+
+// spacedWriter stops before the disk is full.
+type spacedWriter struct {
+	w     io.Writer
+	n     *Node
+	since int64
+}
+
+func (w *spacedWriter) Write(b []byte) (int, error) {
+	if w.since += int64(len(b)); w.since >= 4<<20 || w.since == int64(len(b)) {
+		w.since = 0
+		if free, err := freeSpace(w.n.cfg.DataDir); err == nil && free < w.n.cfg.MinFreeSpace+64<<20 {
+			return 0, wire.NewError(wire.CodeDiskFull, "%d bytes are free on this node's disk: too few for the import", free)
+		}
+	}
+	return w.w.Write(b)
+}
+
+func importError(err error) error {
+	var bad *importer.BadDatabaseError
+	var sql *importer.SQLError
+	var died *importer.DiedError
+	switch {
+	case errors.As(err, &bad), errors.As(err, &sql), errors.As(err, &died):
+		return wire.NewError(wire.CodeBadDatabase, "%w", err)
+	}
+	return err
+}
+
+// load makes a tenant with the content of the file at path.
+func (s tenantService) load(ctx context.Context, name tenant.Name, path string, info importer.Info, o tenant.CreateOptions) (tenant.Tenant, error) {
+	var none tenant.Tenant
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return none, fmt.Errorf("import: %w", err)
+	}
+	defer file.Close()
+	if err := importer.ClearWAL(file); err != nil {
+		return none, err
+	}
+	o.PageSize = info.PageSize
+	var r *resident
+	func() {
+		s.n.life.Lock()
+		defer s.n.life.Unlock()
+		s.n.importing++
+		r, err = s.create(ctx, tenant.Name(fmt.Sprintf("%s%d-%d", importingPrefix, s.n.cfg.Now().UnixNano(), s.n.importing)), o)
+	}()
+	if err != nil {
+		return none, err
+	}
+	err = s.loadInto(ctx, r, file, info)
+	s.n.life.Lock()
+	defer s.n.life.Unlock()
+	if err == nil {
+		_, err = s.wantNewName(string(name)) // it may have been taken meanwhile
+	}
+	if err == nil {
+		err = leaderError(r.h.control(ctx, r.ID(), tenant.Renamed{Time: tenant.Millis(s.n.cfg.Now()), Name: name}))
+	}
+	if err != nil {
+		if derr := s.delete(context.WithoutCancel(ctx), r); derr != nil {
+			s.n.log.Warn("what is left of a failed import stays until the next start", "id", r.ID(), "error", derr)
+		}
+		return none, err
+	}
+	s.n.log.Info("tenant imported", "tenant", string(name), "id", r.ID(), "pages", info.Pages, "page_size", info.PageSize)
+	return r.Record(), nil
+}
+
+// importWindow bounds the bytes of an import that wait for the log, so that other tenants' writes
+// come between.
+const importWindow = 4 << 20
+
+// loadInto sends the pages of file through the log as the tenant's first transaction.
+func (s tenantService) loadInto(ctx context.Context, r *resident, file io.ReaderAt, info importer.Info) error {
+	if info.Pages == 0 {
+		return nil
+	}
+	rec := r.Record()
+	hd := txn.Header{Kind: txn.Transaction, Flags: txn.FlagImport, Tenant: rec.ID, Epoch: rec.Epoch, Group: rec.Group, Policy: rec.Policy,
+		PageSize: rec.PageSize, Commit: info.Pages, TimeUnixMilli: uint64(s.n.cfg.Now().UnixMilli())}
+	var enc txn.Encoder
+	if err := enc.Begin(hd); err != nil {
+		return err
+	}
+	p := newPartSender(ctx, r.h, &hd)
+	defer p.wait()
+	sum := wire.ChecksumFlag
+	buf := make([]byte, info.PageSize)
+	lock := txn.LockPage(info.PageSize)
+	for pgno := uint32(1); pgno <= info.Pages; pgno++ {
+		if pgno == lock {
+			continue
+		}
+		if _, err := file.ReadAt(buf, int64(pgno-1)*int64(info.PageSize)); err != nil {
+			return fmt.Errorf("import: read page %d: %w", pgno, err)
+		}
+		ps := txn.PageSum(pgno, buf)
+		sum ^= ps &^ wire.ChecksumFlag
+		if err := enc.Page(pgno, nil, buf, ps); err != nil {
+			return err
+		}
+		if len(enc.Body()) >= txn.MaxPayload {
+			if err := p.send(enc.Drain()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.send(enc.Drain()); err != nil {
+		return err
+	}
+	if err := p.wait(); err != nil {
+		return err
+	}
+	enc.SetNext(1, sum)
+	last, err := enc.FinishParts(p.operation, p.parts)
+	if err != nil {
+		return err
+	}
+	if err := r.h.propose(ctx, append([]byte(nil), last...)); err != nil {
+		return leaderError(err)
+	}
+	store, err := r.Acquire()
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if err := pagestore.WaitVisible(ctx.Done(), store, 1); err != nil {
+		return wire.NewError(wire.CodeInternal, "the import was logged, and can't be built: %w", err)
+	}
+	return nil
+}
+
+// partSender proposes parts with a bounded number of bytes under way.
+type partSender struct {
+	ctx       context.Context
+	h         *hosted
+	hd        *txn.Header
+	operation uint64
+	parts     uint32
+
+	mu struct {
+		sync.Mutex
+		bytes int
+		err   error
+	}
+	freed *sync.Cond
+}
+
+func newPartSender(ctx context.Context, h *hosted, hd *txn.Header) *partSender {
+	p := &partSender{ctx: ctx, h: h, hd: hd, operation: 1}
+	p.freed = sync.NewCond(&p.mu)
+	return p
+}
+
+// send cuts body, which it does not keep, into parts.
+func (p *partSender) send(body []byte) error {
+	for _, payload := range txn.SplitParts(body) {
+		ph := txn.PartHeader(p.hd, p.operation, p.parts)
+		p.parts++
+		entry, err := txn.AppendEntry(nil, &ph, payload)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		for p.mu.bytes+len(entry) > importWindow && p.mu.err == nil {
+			p.freed.Wait()
+		}
+		err = p.mu.err
+		p.mu.bytes += len(entry)
+		p.mu.Unlock()
+		if err == nil {
+			err = p.ctx.Err()
+		}
+		if err != nil {
+			p.finished(len(entry), nil)
+			return err
+		}
+		p.h.log.Propose(entry, func(resp any, err error) {
+			if e, ok := resp.(error); ok && err == nil {
+				err = &pagestore.RefusedError{Reason: e}
+			}
+			p.finished(len(entry), leaderError(err))
+		})
+	}
+	return nil
+}
+
+func (p *partSender) finished(n int, err error) {
+	p.mu.Lock()
+	p.mu.bytes -= n
+	if p.mu.err == nil {
+		p.mu.err = err
+	}
+	p.mu.Unlock()
+	p.freed.Broadcast()
+}
+
+// wait returns when all parts are in the log, or one is not.
+func (p *partSender) wait() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.mu.bytes > 0 {
+		p.freed.Wait()
+	}
+	return p.mu.err
+}
+
+// removeRests deletes what imports left that a crash cut short.
+func (s tenantService) removeRests(ctx context.Context) {
+	s.n.life.Lock()
+	defer s.n.life.Unlock()
+	for _, h := range s.n.groups {
+		for _, t := range h.pages.Tenants() {
+			if rec := t.Record(); rec.State != tenant.StateDeleted && hidden(rec.Name) {
+				if err := s.delete(ctx, &resident{Tenant: t, h: h, q: quorum{h, t}}); err != nil {
+					s.n.log.Warn("rest of an import stays", "id", t.ID(), "error", err)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,3 @@
+package pagestore
+
+const lockPageChild = "NEARSQL_TEST_PENDING_BYTE"

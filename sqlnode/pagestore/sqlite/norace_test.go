@@ -1,0 +1,6 @@
+//go:build !race
+
+package sqlite
+
+// Effort divides the rounds of long tests.
+const Effort = 1

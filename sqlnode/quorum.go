@@ -1,0 +1,71 @@
+package sqlnode
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// quorum is engine.Quorum for one tenant.
+type quorum struct {
+	h *hosted
+	t *pagestore.Tenant
+}
+
+// Confirm implements engine.Quorum by a read-index round.
+func (q quorum) Confirm(ctx context.Context) error {
+	index, err := q.h.log.ReadIndex(ctx)
+	if err != nil {
+		return leaderError(err)
+	}
+	if err := q.h.log.WaitApplied(ctx, index); err != nil {
+		return leaderError(err)
+	}
+	tx := q.t.Logged().TXID
+	if q.t.Position().TXID >= tx {
+		return nil
+	}
+	s, err := q.t.Acquire()
+	if err != nil {
+		return err
+	}
+	defer q.t.Release()
+	if err := pagestore.WaitVisible(ctx.Done(), s, tx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return err
+	}
+	return nil
+}
+
+// leaderError is what a client is told of an error of package leader.
+func leaderError(err error) error {
+	var (
+		np  *leader.NotPrimaryError
+		un  *leader.UnknownOutcomeError
+		ov  *leader.OverloadedError
+		ref *pagestore.RefusedError
+	)
+	switch {
+	case errors.As(err, &ref):
+		return wire.NewError(wire.CodeNotPrimary, "%w", err)
+	case errors.As(err, &np):
+		return wire.NewError(wire.CodeNotPrimary, "%w", err)
+	case errors.As(err, &un):
+		return wire.NewError(wire.CodeUnknownOutcome, "%w", err)
+	case errors.As(err, &ov):
+		return wire.NewError(wire.CodeOverloaded, "%w", err)
+	case errors.Is(err, leader.ErrStopped):
+		return wire.NewError(wire.CodeShuttingDown, "%w", err)
+	}
+	return err
+}
+
+func isPositionError(err error) bool {
+	var p *pagestore.PositionError
+	return errors.As(err, &p)
+}
