@@ -50,6 +50,8 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 			return float64(t)
 		}
 	}
+	counter("log_syncs_total", "Times that a log was made durable.", func() float64 { return float64(n.syncs.log.Load()) })
+	counter("log_sync_seconds_total", "Time that took.", func() float64 { return float64(n.syncs.logNanos.Load()) / 1e9 })
 	counter("checkpoints_total", "Checkpoints of groups.", sum(func(s *pagestore.Stats) int64 { return s.Checkpoints.Load() }))
 	counter("checkpoint_seconds_total", "Time that checkpoints took.", func() float64 {
 		return sum(func(s *pagestore.Stats) int64 { return s.CheckpointNanos.Load() })() / 1e9

@@ -39,6 +39,7 @@ type Node struct {
 	started   time.Time
 	life      sync.Mutex // held while a tenant is created, renamed or deleted
 	importing int        // imports begun; under life
+	syncs     syncCounts
 
 	state struct {
 		sync.Mutex
@@ -71,6 +72,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.NodeID = n.id.Node
+	n.cfg.FS = countingFS{cfg.FS, &n.syncs}
 	if err := n.clearTemp(); err != nil {
 		return nil, err
 	}
