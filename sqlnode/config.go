@@ -128,21 +128,21 @@ func (c *Config) setDefaults() {
 // Validate names the field that is wrong.
 func (c *Config) Validate() error {
 	if c.DataDir == "" {
-		return errors.New("DataDir: it must name a directory")
+		return errors.New("field DataDir: it must name a directory")
 	}
 	for _, l := range []struct{ field, value string }{{"NodeID", c.NodeID}, {"PoP", c.PoP}, {"Region", c.Region}} {
 		if l.value == "" {
 			continue
 		}
 		if err := tenant.CheckLabel(l.value); err != nil {
-			return fmt.Errorf("%s: %w", l.field, err)
+			return fmt.Errorf("field %s: %w", l.field, err)
 		}
 	}
 	if err := c.HTTP.Validate(); err != nil {
-		return fmt.Errorf("HTTP.%w", err)
+		return fmt.Errorf("field HTTP.%w", err)
 	}
 	if err := c.Limits.Validate(); err != nil {
-		return fmt.Errorf("Limits: %w", err)
+		return fmt.Errorf("field Limits: %w", err)
 	}
 	for _, n := range []struct {
 		field string
@@ -154,7 +154,7 @@ func (c *Config) Validate() error {
 		{"IdleClose", int64(c.IdleClose), 1}, {"CheckpointAge", int64(c.CheckpointAge), 1}, {"DeleteGrace", int64(c.DeleteGrace), 0},
 	} {
 		if n.value < n.min {
-			return fmt.Errorf("%s: %d is too small, want at least %d", n.field, n.value, n.min)
+			return fmt.Errorf("field %s: %d is too small, want at least %d", n.field, n.value, n.min)
 		}
 	}
 	return c.validateListen()
@@ -162,22 +162,22 @@ func (c *Config) Validate() error {
 
 func (c *Config) validateListen() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return errors.New("TLSCert, TLSKey: both must be given, or none")
+		return errors.New("fields TLSCert, TLSKey: both must be given, or none")
 	}
 	if c.Listen == "" {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return fmt.Errorf("Listen: %q: want HOST:PORT", c.Listen)
+		return fmt.Errorf("field Listen: %q: want HOST:PORT", c.Listen)
 	}
 	ip := net.ParseIP(host)
 	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
 	switch {
 	case c.InsecureNoAuth && !loopback:
-		return fmt.Errorf("InsecureNoAuth: it is for loopback only, and %s is not", c.Listen)
+		return fmt.Errorf("field InsecureNoAuth: it is for loopback only, and %s is not", c.Listen)
 	case !loopback && c.TLSCert == "" && !c.InsecurePlainHTTP:
-		return fmt.Errorf("Listen: %s is reachable from elsewhere: set TLSCert and TLSKey, or InsecurePlainHTTP", c.Listen)
+		return fmt.Errorf("field Listen: %s is reachable from elsewhere: set TLSCert and TLSKey, or InsecurePlainHTTP", c.Listen)
 	}
 	return nil
 }

@@ -220,6 +220,7 @@ func (w *writer) drop() {
 		w.conn.close()
 		w.conn = nil
 	}
+	w.last = nil // what comes next rests on committed states alone
 }
 
 // runGroup runs jobs in one transaction, or one after another where that can't be, and lets
