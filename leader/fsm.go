@@ -24,9 +24,9 @@ type fsm struct {
 	machine Machine
 	seen    func() uint64 // bytes of entries that were stored, or replayed at the start, so far
 
-	// dead is set when the log failed: what raft says from then on may rest on
-	// what was never stored, and changes nothing.
-	dead atomic.Bool
+	// failed says whether the log failed: what raft says from then on may rest
+	// on what was never stored, or skip what it could not read, and changes nothing.
+	failed func() bool
 
 	// capturing is seen() when the last snapshot was begun, captured the same
 	// of the last one that was completed or installed, plus 1; 0 before any.
@@ -47,12 +47,15 @@ type gone struct{}
 // ApplyBatch implements raft.BatchingFSM.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
+	// raft put the batch together before: if it could not read an entry of it,
+	// or before it, that shows now.
+	failed := f.failed()
 	last := uint64(0)
 	for i, log := range logs {
 		if log.Type != raft.LogCommand {
 			continue
 		}
-		if f.dead.Load() {
+		if failed {
 			responses[i] = gone{}
 			continue
 		}
@@ -110,7 +113,7 @@ func (f *fsm) wait(ctx context.Context, index uint64, stopped <-chan struct{}) e
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	if f.dead.Load() {
+	if f.failed() {
 		return nil, ErrStopped
 	}
 	captured := f.seen()
@@ -125,7 +128,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // Restore implements raft.FSM.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	if f.dead.Load() {
+	if f.failed() {
 		return ErrStopped
 	}
 	var header [snapshotHeader]byte
@@ -161,7 +164,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	if err := s.writer.Persist(sink); err != nil {
 		return errors.Join(err, sink.Cancel())
 	}
-	if s.fsm.dead.Load() {
+	if s.fsm.failed() {
 		return errors.Join(ErrStopped, sink.Cancel())
 	}
 	return nil

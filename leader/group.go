@@ -28,7 +28,9 @@ type Group struct {
 	stopped chan struct{}
 	run     parts
 
-	goroutines sync.WaitGroup // that Run waits for
+	// goroutines are what Run waits for; they begin while proposals.open, which
+	// the waiting comes after, or are begun by one another.
+	goroutines sync.WaitGroup
 
 	// snapshotting serializes Snapshot.
 	snapshotting sync.Mutex
@@ -43,8 +45,9 @@ type Group struct {
 	}
 	refusals struct {
 		sync.Mutex
-		waiting   []refusal
-		answering bool
+		waiting  []refusal
+		answered bool          // by a goroutine of Run
+		wake     chan struct{} // holds one; constant
 	}
 	state struct {
 		sync.Mutex
@@ -56,7 +59,7 @@ type Group struct {
 // parts are what Run makes; constant from when started is closed.
 type parts struct {
 	raft      *raft.Raft
-	transport *raft.InmemTransport
+	transport *transport
 	store     *logstore.Store
 	snapshots *snapshots.Store
 	fsm       *fsm
@@ -81,6 +84,7 @@ func New(cfg Config) (*Group, error) {
 		stopped: make(chan struct{}),
 	}
 	g.state.changed = make(chan struct{})
+	g.refusals.wake = make(chan struct{}, 1)
 	return g, nil
 }
 
@@ -95,25 +99,27 @@ func (g *Group) Run(ctx context.Context) error {
 	close(g.started)
 	r := g.run.raft
 
-	stopWatching, stopHanding := make(chan struct{}), make(chan struct{})
+	g.refusals.Lock()
+	g.refusals.answered = true
+	g.refusals.Unlock()
+	stop, stopHanding := make(chan struct{}), make(chan struct{})
 	var handing, answering sync.WaitGroup
-	g.goroutines.Go(func() { g.watchLeadership(r, g.run.notify, stopWatching) })
+	g.setOpen(true) // before this node can be announced as primary
+	g.goroutines.Go(func() { g.watchLeadership(r, g.run.notify, stop) })
+	g.goroutines.Go(func() { g.answerRefusals(stop) })
 	handing.Go(func() { g.handOverWaiting(stopHanding) })
 	answering.Go(g.answerUnderway)
-	g.setOpen(true)
 
 	select {
 	case <-ctx.Done():
 	case <-g.run.store.Failed():
-		g.run.fsm.dead.Store(true)
 		g.log.Error("the log failed: the group ends", "error", g.run.store.Err())
 	}
 
 	g.setOpen(false)
 	close(stopHanding)
+	close(stop)
 	g.drain(r, &handing, &answering)
-	close(stopWatching)
-	g.goroutines.Wait()
 	g.setLeadership(func(l *Leadership) { *l = Leadership{} })
 	err := g.closeFiles()
 	if failure := g.run.store.Err(); failure != nil {
@@ -131,8 +137,9 @@ func (g *Group) setOpen(open bool) {
 // drain waits for the outcome of what was proposed, and shuts raft down.
 //
 // It must be in this order, since raft forgets what it holds when it shuts
-// down: an outcome that is waited for would never come. As long as it runs, it
-// comes: entries are committed, or the lease ends for lack of a majority.
+// down: an outcome that is waited for, of a proposal, a barrier or a transfer,
+// would never come. As long as raft runs, it comes: entries are committed, or
+// the lease ends for lack of a majority.
 func (g *Group) drain(r *raft.Raft, handing, answering *sync.WaitGroup) {
 	drained := make(chan struct{})
 	go func() {
@@ -147,6 +154,7 @@ func (g *Group) drain(r *raft.Raft, handing, answering *sync.WaitGroup) {
 		}
 		close(g.run.underway)
 		answering.Wait()
+		g.goroutines.Wait()
 	}()
 	awaitFor(drained, g.cfg.DrainTimeout)
 	if err := r.Shutdown().Error(); err != nil {
@@ -155,8 +163,9 @@ func (g *Group) drain(r *raft.Raft, handing, answering *sync.WaitGroup) {
 	if awaitFor(drained, time.Second) {
 		return
 	}
-	// The machine or the disk hung. Those who wait must not.
-	g.log.Error("outcomes of proposals did not come")
+	// The machine or the disk hung, for so long that what waits for them stays
+	// behind. Those who proposed must not wait.
+	g.log.Error("outcomes did not come", "waited", g.cfg.DrainTimeout)
 	if p := g.run.answering.Load(); p != nil {
 		g.finish(p, nil, &UnknownOutcomeError{Err: ErrStopped})
 	}
@@ -195,8 +204,8 @@ func (g *Group) open() error {
 	if err := g.checkCoverage(); err != nil {
 		return &LogError{Group: g.cfg.Group, Err: err}
 	}
-	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes}
-	_, p.transport = raft.NewInmemTransport(raft.ServerAddress(g.cfg.Node))
+	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes, failed: func() bool { return p.store.Err() != nil }}
+	p.transport = newTransport(g.cfg.Node, p.store.Running)
 	conf := g.raftConfig()
 	conf.Logger = logger
 	// raft waits for who reads it; the reader never waits, and the buffer covers its scheduling.
@@ -222,7 +231,6 @@ func (g *Group) open() error {
 	if err != nil {
 		return g.openError(err)
 	}
-	p.store.Running()
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -299,29 +300,38 @@ func TestOverload(t *testing.T) {
 				wg.Done()
 			})
 		}
+		counts := func() map[string]int {
+			mu.Lock()
+			defer mu.Unlock()
+			return maps.Clone(outcomes)
+		}
 		for range 600 {
 			propose(1)
 		}
 		synctest.Wait()
-		if outcomes["*leader.OverloadedError"] != 100 || len(outcomes) != 1 {
-			t.Fatalf("while the disk is slow: %v", outcomes)
+		got := counts()
+		if got["*leader.OverloadedError"] != 100 || len(got) != 1 {
+			t.Fatalf("while the disk is slow: %v", got)
 		}
 		wg.Wait()
-		if outcomes["<nil>"] != 500 {
-			t.Fatalf("in the end: %v", outcomes)
+		got = counts()
+		if got["<nil>"] != 500 {
+			t.Fatalf("in the end: %v", got)
 		}
 		for range 4 {
 			propose(3000)
 		}
 		propose(leader.EntryMax + 1)
 		wg.Wait()
-		if outcomes["<nil>"] != 503 || outcomes["*leader.OverloadedError"] != 101 || outcomes["*leader.EntryTooLargeError"] != 1 {
-			t.Fatalf("large entries: %v", outcomes)
+		got = counts()
+		if got["<nil>"] != 503 || got["*leader.OverloadedError"] != 101 || got["*leader.EntryTooLargeError"] != 1 {
+			t.Fatalf("large entries: %v", got)
 		}
 		propose(leader.EntryMax)
 		wg.Wait()
-		if outcomes["<nil>"] != 504 {
-			t.Fatalf("the largest entry: %v", outcomes)
+		got = counts()
+		if got["<nil>"] != 504 {
+			t.Fatalf("the largest entry: %v", got)
 		}
 		l.end(t)
 	})
@@ -374,6 +384,51 @@ func TestDiskErrors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestUnreadableEntry lets the n-th read of the log fail, for all n, while a
+// group replays it: the machine must be given no entry after one that is missing.
+func TestUnreadableEntry(t *testing.T) {
+	const entries = 60
+	m := disktest.NewMemFS()
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, config(m, &list{}))
+		l.primary()
+		for _, e := range numbered(0, entries) {
+			if _, err := l.propose(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.end(t)
+	})
+	unread := 0
+	for nth := 1; nth < 1000; nth++ {
+		failed := false
+		synctest.Test(t, func(t *testing.T) {
+			faults := disktest.NewFaults(m.Clone())
+			faults.Fail("log.read", nth, syscall.EIO)
+			l := start(t, config(faults, &list{}))
+			l.primary()
+			l.stop()
+			err := <-l.ended
+			failed = err != nil
+			if failed && !errors.As(err, new(*leader.LogError)) {
+				t.Fatalf("read %d: %v", nth, err)
+			}
+			got := l.machine.all()
+			if !slices.Equal(got, numbered(0, len(got))) || !failed && len(got) != entries {
+				t.Fatalf("read %d: the machine got %q", nth, got)
+			}
+			if failed && len(got) > 0 && len(got) < entries {
+				unread++
+			}
+		})
+		if !failed {
+			t.Logf("%d reads, %d failed half-way", nth-1, unread)
+			return
+		}
+	}
+	t.Fatal("the log is read without end")
 }
 
 // outcomes are what became of proposals, which are numbered from 0.

@@ -141,28 +141,38 @@ type refusal struct {
 func (g *Group) refuse(p *proposal, err error) {
 	g.refusals.Lock()
 	defer g.refusals.Unlock()
+	if !g.refusals.answered {
+		go p.done(nil, err) // the group does not run
+		return
+	}
 	// As many may wait as callers called: each of them holds more than this.
 	g.refusals.waiting = append(g.refusals.waiting, refusal{p, err})
-	if !g.refusals.answering {
-		g.refusals.answering = true
-		g.goroutines.Go(g.answerRefusals)
-	}
+	wake(g.refusals.wake)
 }
 
-// answerRefusals answers until there is nothing to answer.
-func (g *Group) answerRefusals() {
+// answerRefusals answers until stop is closed and nothing waits.
+func (g *Group) answerRefusals(stop <-chan struct{}) {
+	stopped := false
 	for {
 		g.refusals.Lock()
 		batch := g.refusals.waiting
 		g.refusals.waiting = nil
-		if len(batch) == 0 {
-			g.refusals.answering = false
+		if len(batch) == 0 && stopped {
+			g.refusals.answered = false
 			g.refusals.Unlock()
 			return
 		}
 		g.refusals.Unlock()
 		for _, r := range batch {
 			r.proposal.done(nil, r.err)
+		}
+		if stopped {
+			continue
+		}
+		select {
+		case <-g.refusals.wake:
+		case <-stop:
+			stopped = true
 		}
 	}
 }

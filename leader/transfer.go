@@ -18,13 +18,22 @@ func (g *Group) TransferLeadership(ctx context.Context, to NodeID) error {
 		return &NotPrimaryError{Primary: g.otherPrimary()}
 	}
 	transferred := make(chan error, 1)
-	g.goroutines.Go(func() {
+	transfer := func() {
 		if to == "" {
 			transferred <- r.LeadershipTransfer().Error()
 			return
 		}
 		transferred <- r.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
-	})
+	}
+	g.proposals.Lock()
+	open := g.proposals.open
+	if open {
+		g.goroutines.Go(transfer)
+	}
+	g.proposals.Unlock()
+	if !open {
+		return ErrStopped
+	}
 	select {
 	case err := <-transferred:
 		if err != nil {

@@ -26,7 +26,7 @@ func (l *Limits) Set(name, value string) error {
 			}
 			return nil
 		case row.number != nil:
-			n, err := parseCount(value)
+			n, err := ParseCount(value)
 			if err != nil {
 				return fmt.Errorf("limit %s: %w", name, err)
 			}
@@ -54,8 +54,8 @@ func (r limit) isZero() bool {
 	return r.number != nil && *r.number == 0 || r.duration != nil && *r.duration == 0
 }
 
-// parseCount reads a whole number with an optional unit.
-func parseCount(s string) (int64, error) {
+// ParseCount reads a whole number, as of bytes, with a unit or without, as Set does.
+func ParseCount(s string) (int64, error) {
 	digits := strings.TrimRight(s, "kKMGiB")
 	unit := strings.TrimSuffix(s[len(digits):], "B")
 	factor := map[string]int64{

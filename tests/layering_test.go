@@ -186,3 +186,25 @@ func TestLayeringFindsFaults(t *testing.T) {
 		t.Errorf("a good tree has faults: %q, %v", bad, err)
 	}
 }
+
+// TestDependenciesAreExplained holds docs/dependencies.md against go.mod.
+func TestDependenciesAreExplained(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(mod), "\n") {
+		line, found := strings.CutPrefix(line, "\t")
+		if !found || strings.HasSuffix(line, "// indirect") {
+			continue
+		}
+		module, _, _ := strings.Cut(line, " ")
+		if !strings.Contains(string(doc), "| `"+module+"` |") {
+			t.Errorf("docs/dependencies.md has no line for %s", module)
+		}
+	}
+}

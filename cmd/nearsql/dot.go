@@ -165,7 +165,8 @@ func (sh *shell) dotTenant(ctx context.Context, args []string) error {
 }
 
 func (sh *shell) dotTables(ctx context.Context, _ []string) error {
-	res, err := sh.ask(ctx, `SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
+	// Shadow tables, where a virtual table keeps its data, are nobody's to look at.
+	res, err := sh.ask(ctx, `SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
 	if err != nil {
 		return err
 	}

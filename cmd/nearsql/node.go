@@ -17,6 +17,7 @@ func newNode(set settings) (node, error) {
 	cfg.HTTP.Origins = set.CORSOrigins
 	cfg.Limits = set.Limits
 	cfg.CheckProgram = set.checkFiles
+	set.Tuning.apply(&cfg)
 	cfg.Log = set.Log
 	n, err := sqlnode.New(cfg)
 	if err != nil {

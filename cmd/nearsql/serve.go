@@ -27,12 +27,13 @@ type settings struct {
 	NoAuth, PlainHTTP   bool
 	CORSOrigins         []string
 	Limits              tenant.Limits // of tenants that ask for nothing else
+	Tuning              tuning
 	Log                 *slog.Logger
 	checkFiles          string // program that looks at imported files; "" means this process
 }
 
 func serveFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		configFlag(),
 		dataDirFlag("keep all data in `DIR`"),
 		&cli.StringFlag{Name: "listen", Usage: "take requests at `HOST:PORT`", Value: defaultListen, EnvVars: []string{"NEARSQL_LISTEN"}},
@@ -48,7 +49,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info", EnvVars: []string{"NEARSQL_LOG_LEVEL"}},
 		&cli.BoolFlag{Name: "insecure-no-auth", Usage: "ask for no token; only on loopback", EnvVars: []string{"NEARSQL_INSECURE_NO_AUTH"}},
 		&cli.BoolFlag{Name: "insecure-plain-http", Usage: "listen beyond loopback without TLS: whoever is on the way reads tokens and data", EnvVars: []string{"NEARSQL_INSECURE_PLAIN_HTTP"}},
-	}
+	}, tuningFlags()...)
 }
 
 func serveCommand(s stdio) *cli.Command {
@@ -119,6 +120,11 @@ func serveSettings(c *cli.Context, logTo io.Writer) (settings, error) {
 	if err := checkListen(set); err != nil {
 		return set, err
 	}
+	tune, err := readTuning(c)
+	if err != nil {
+		return set, err
+	}
+	set.Tuning = tune
 	log, err := newLog(logTo, c.String("log-format"), c.String("log-level"))
 	if err != nil {
 		return set, err

@@ -53,14 +53,19 @@ func TestCheckListen(t *testing.T) {
 func TestServeRefusesFlags(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, args := range map[string][]string{
-		"--label":          {"--label", "x"},
-		"given twice":      {"--label", "x=1", "--label", "x=2"},
-		"--pop":            {"--pop", "Fra nkfurt"},
-		"--limit":          {"--limit", "size=1"},
-		"--log-level":      {"--log-level", "loud"},
-		"--log-format":     {"--log-format", "xml"},
-		"takes 0 argument": {"now"},
-		"nothere":          {"--nothere"},
+		"--label":                               {"--label", "x"},
+		"given twice":                           {"--label", "x=1", "--label", "x=2"},
+		"--pop":                                 {"--pop", "Fra nkfurt"},
+		"--limit":                               {"--limit", "size=1"},
+		"--log-level":                           {"--log-level", "loud"},
+		"--checkpoint-bytes: 1000 is too small": {"--checkpoint-bytes", "1000"},
+		"--checkpoint-age":                      {"--checkpoint-age", "0s"},
+		"--ltx-bytes":                           {"--ltx-bytes", "much"},
+		"--ltx-age":                             {"--ltx-age", "-1s"},
+		"--min-free-space":                      {"--min-free-space", "-1"},
+		"--log-format":                          {"--log-format", "xml"},
+		"takes 0 argument":                      {"now"},
+		"nothere":                               {"--nothere"},
 	} {
 		command(t, "", append([]string{"serve"}, args...)...).want(t, 2, "", want)
 	}

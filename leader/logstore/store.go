@@ -46,6 +46,7 @@ type Store struct {
 	writing sync.Mutex
 
 	running atomic.Bool
+	err     atomic.Pointer[error]
 	failed  chan struct{} // closed when err is set
 
 	// opened is the last index at opening: up to it, kinds are read from the log.
@@ -53,7 +54,6 @@ type Store struct {
 
 	mu struct {
 		sync.Mutex
-		err    error
 		bytes  uint64   // see Bytes
 		others []uint64 // invariant: ascending; indexes above opened of entries that are no commands
 	}
@@ -146,11 +146,13 @@ func checkDir(fsys disk.FS, dir string) error {
 // would panic over. Before, it returns its errors.
 func (s *Store) Running() { s.running.Store(true) }
 
-// Err returns the first error of the files, after which nothing may be relied on.
+// Err returns the first error of the files, after which nothing may be relied
+// on. It is set before the operation that failed returns.
 func (s *Store) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.err
+	if err := s.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Failed is closed as soon as Err is not nil.
@@ -158,10 +160,7 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 
 // fail notes an error and returns it.
 func (s *Store) fail(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.err == nil {
-		s.mu.err = err
+	if s.err.CompareAndSwap(nil, &err) {
 		close(s.failed)
 	}
 	return err
@@ -313,7 +312,7 @@ func (s *Store) DeleteRange(first, last uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.others = slices.DeleteFunc(s.mu.others, func(i uint64) bool { return i >= first && i <= last })
-	return s.mu.err // raft-wal deletes files without telling of errors
+	return s.Err() // raft-wal deletes files without telling of errors
 }
 
 // IsCommand says whether the entry at index, which must be in the log, is a

@@ -44,10 +44,9 @@ type Answer struct {
 	meta    wire.Meta
 	err     error
 
-	number  int  // of the statement, from 1
-	open    bool // within a statement
-	whole   bool // the last line has come
-	pending *answerLine
+	number int  // of the statement, from 1
+	open   bool // within a statement
+	whole  bool // the last line has come
 }
 
 // Do sends a request and gives its answer, which the caller closes. r.Subject

@@ -127,7 +127,7 @@ func TestRequestRefusesWhatJSONCannotSay(t *testing.T) {
 }
 
 func TestStreamHoldsOneRow(t *testing.T) {
-	const rows = 10_000
+	const rows = 1000
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"columns":["x"],"types":["text"]}`+"\n")
 		row := `["` + strings.Repeat("x", 5000) + `"]` + "\n"
@@ -164,7 +164,8 @@ func TestStatementsAreSkipped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if !a.NextStatement() || !a.NextStatement() || a.Columns()[0].Name != "y" || a.Statement() != 2 {
+	first := a.NextStatement()
+	if second := a.NextStatement(); !first || !second || a.Columns()[0].Name != "y" || a.Statement() != 2 {
 		t.Fatalf("the second statement was not reached: %v", a.Err())
 	}
 	if a.NextStatement() || a.Err() != nil || a.Meta().Node == "" {
@@ -197,8 +198,8 @@ func TestErrors(t *testing.T) {
 	for name, handle := range map[string]http.HandlerFunc{
 		"an empty error":   lines(`{"error":{}}`),
 		"a bad error":      lines(`{"error":7}`),
-		"another server":   func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", 502) },
-		"a redirect":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://x/", 302) },
+		"another server":   func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
+		"a redirect":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://x/", http.StatusFound) },
 		"no JSON":          lines("hello"),
 		"a lonely row":     lines("[1]"),
 		"a wide row":       lines(`{"columns":["x"],"types":[""]}`, `[1,2]`),

@@ -33,6 +33,8 @@ func next(sql string, i int) (t token, ok bool) {
 		switch {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f':
 			i++
+		case c == bom[0] && strings.HasPrefix(sql[i:], bom):
+			i += len(bom)
 		case c == '-' && i+1 < len(sql) && sql[i+1] == '-':
 			n := strings.IndexByte(sql[i:], '\n')
 			if n < 0 {
@@ -78,6 +80,9 @@ func next(sql string, i int) (t token, ok bool) {
 	return token{}, false
 }
 
+// bom is a byte order mark, which SQLite takes for a blank between two words.
+const bom = "\uFEFF"
+
 func isWord(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }
@@ -98,14 +103,12 @@ func blank(sql string) bool {
 
 // classify reads where the statement runs off its first words.
 func classify(sql string) class {
-	t, ok := next(sql, 0)
-	for ok && t.text == ";" {
-		t, ok = next(sql, t.end)
-	}
+	t, ok := first(sql)
 	if !ok {
 		return classEmpty
 	}
-	switch strings.ToUpper(t.text) {
+	var buf [longestVerb]byte
+	switch string(upper(&buf, t.text)) { // without an allocation: each request comes by
 	case "SELECT", "VALUES", "EXPLAIN":
 		return classRead
 	case "INSERT", "UPDATE", "DELETE", "REPLACE":
@@ -131,8 +134,36 @@ func classify(sql string) class {
 	return classRead // a syntax error: SQLite says so better than we could
 }
 
+// first returns the first word of the statement in sql.
+func first(sql string) (t token, ok bool) {
+	t, ok = next(sql, 0)
+	for ok && t.text == ";" {
+		t, ok = next(sql, t.end)
+	}
+	return t, ok
+}
+
+// longestVerb is the length of the longest word that upper is asked for.
+const longestVerb = len("SAVEPOINT")
+
+// upper returns word in upper case, or nothing when it is longer than any that classify knows.
+func upper(buf *[longestVerb]byte, word string) []byte {
+	if len(word) > len(buf) {
+		return nil
+	}
+	for i := range len(word) {
+		c := word[i]
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		buf[i] = c
+	}
+	return buf[:len(word)]
+}
+
 // classifyWith finds the statement behind the common table expressions: the
-// first of its words outside of parentheses.
+// first of its words outside of parentheses. REPLACE may also be the name of an
+// expression; it begins a statement only before INTO.
 func classifyWith(sql string, i int) class {
 	depth := 0
 	for {
@@ -149,8 +180,12 @@ func classifyWith(sql string, i int) class {
 		case depth > 0:
 		case t.is("SELECT"), t.is("VALUES"):
 			return classRead
-		case t.is("INSERT"), t.is("UPDATE"), t.is("DELETE"), t.is("REPLACE"):
+		case t.is("INSERT"), t.is("UPDATE"), t.is("DELETE"):
 			return classWrite
+		case t.is("REPLACE"):
+			if into, ok := next(sql, i); ok && into.is("INTO") {
+				return classWrite
+			}
 		}
 	}
 }
@@ -217,6 +252,39 @@ func classifyPragma(sql string, i int) class {
 
 // verb is the first word of sql in upper case, for messages.
 func verb(sql string) string {
-	t, _ := next(sql, 0)
+	t, _ := first(sql)
 	return strings.ToUpper(t.text)
+}
+
+// renamesToInternal says whether sql is an ALTER TABLE that gives something a
+// name that is nearsql's. The authorizer is told the old name only.
+func renamesToInternal(sql string) (name string, yes bool) {
+	t, ok := first(sql)
+	for ok && (t.is("EXPLAIN") || t.is("QUERY") || t.is("PLAN")) {
+		t, ok = next(sql, t.end)
+	}
+	if !ok || !t.is("ALTER") {
+		return "", false
+	}
+	for after := false; ok; t, ok = next(sql, t.end) {
+		if name := unquote(t.text); after && isInternal(name) {
+			return name, true
+		}
+		after = t.is("TO")
+	}
+	return "", false
+}
+
+// unquote returns the name that a token stands for.
+func unquote(s string) string {
+	if len(s) < 2 {
+		return s
+	}
+	switch q := s[:1]; q {
+	case "'", `"`, "`":
+		return strings.ReplaceAll(strings.TrimSuffix(s[1:], q), q+q, q)
+	case "[":
+		return strings.TrimSuffix(s[1:], "]")
+	}
+	return s
 }

@@ -25,9 +25,10 @@ type conn struct {
 	done     <-chan struct{}
 	deadline time.Time // of the statement in hand; zero means none
 	stopped  error     // why the progress handler ended the statement
-	wrote    bool      // a statement of the request has changed something
 	total    int64     // TotalChanges when the request began
-	dirty    bool      // switches of the connection were set and must be reset
+	rowID    int64     // LastInsertRowID before the INSERT in hand; see noRowID
+
+	params int // parameters that a statement may have
 
 	now func() time.Time
 }
@@ -38,7 +39,7 @@ const progressOps = 2000
 
 // open makes pc a connection of the engine.
 func newConn(pc *pagestore.Conn, cfg *Config, limits tenant.Limits) (*conn, error) {
-	c := &conn{Conn: pc, now: cfg.Now}
+	c := &conn{Conn: pc, now: cfg.Now, params: int(limits.Params)}
 	c.stmts.init(cfg.StatementCache)
 	for _, s := range []struct {
 		op sqlite.ConfigOp
@@ -50,24 +51,13 @@ func newConn(pc *pagestore.Conn, cfg *Config, limits tenant.Limits) (*conn, erro
 	}
 	pc.Limit(sqlite.LimitLength, maxValue)
 	pc.Limit(sqlite.LimitSQLLength, int(limits.Statement))
-	pc.Limit(sqlite.LimitVariableNumber, int(limits.Params))
+	pc.Limit(sqlite.LimitVariableNumber, max(c.params, ownParams))
 	pc.Limit(sqlite.LimitWorkerThreads, 0)
 	pc.SetLimits(pagestore.TxLimits{TxBytes: limits.Transaction, MaxPages: uint32(min(limits.Size/int64(pc.Store().PageSize()), 1<<32-2))})
 	if err := pc.Exec(fmt.Sprintf("PRAGMA cache_size=-%d", cfg.CacheKiB)); err != nil {
 		return nil, fmt.Errorf("configure connection: %w", err)
 	}
-	// changes() and total_changes() tell of the request, not of whoever used the connection before.
-	err := pc.RegisterFunc("changes", 0, 0, func(x *sqlite.Context, _ []sqlite.Arg) {
-		if c.wrote {
-			x.Integer(c.Changes())
-		} else {
-			x.Integer(0)
-		}
-	})
-	if err == nil {
-		err = pc.RegisterFunc("total_changes", 0, 0, func(x *sqlite.Context, _ []sqlite.Arg) { x.Integer(c.TotalChanges() - c.total) })
-	}
-	if err != nil {
+	if err := c.registerFuncs(); err != nil {
 		return nil, fmt.Errorf("configure connection: %w", err)
 	}
 	pc.SetAuthorizer(c.pol.decide)
@@ -75,14 +65,50 @@ func newConn(pc *pagestore.Conn, cfg *Config, limits tenant.Limits) (*conn, erro
 	return c, nil
 }
 
-// maxValue is the largest text, blob or row, in bytes.
-const maxValue = 16 << 20
+// registerFuncs replaces the functions that tell of what the connection did by such that tell
+// of what the request did, whoever used the connection before. They are innocuous as SQLite's
+// own are: triggers and views use them.
+func (c *conn) registerFuncs() error {
+	for _, f := range []struct {
+		name string
+		of   func() int64
+	}{
+		{"changes", func() int64 {
+			if c.TotalChanges() == c.total {
+				return 0 // what SQLite remembers is an earlier request's
+			}
+			return c.Changes()
+		}},
+		{"total_changes", func() int64 { return c.TotalChanges() - c.total }},
+		{"last_insert_rowid", func() int64 {
+			if id := c.LastInsertRowID(); id != noRowID {
+				return id
+			}
+			return c.rowID
+		}},
+	} {
+		if err := c.RegisterFunc(f.name, 0, sqlite.Innocuous, func(x *sqlite.Context, _ []sqlite.Arg) { x.Integer(f.of()) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	// maxValue is the largest text, blob or row, in bytes.
+	maxValue = 16 << 20
+	// ownParams is how many parameters the statements of the engine and of SQLite's modules may
+	// have, whatever the tenant's limit: FTS5 has one for each column.
+	ownParams = 2100
+	// noRowID stands as the connection's last rowid while an INSERT runs, so that it shows
+	// whether the INSERT set another.
+	noRowID = -0x6e656172_73716c21
+)
 
 // begin makes the connection ready for a request.
 func (c *conn) begin(ctx context.Context) {
 	c.ctx, c.done = ctx, ctx.Done()
 	c.stopped = nil
-	c.wrote = false
 	c.total = c.TotalChanges()
 	c.SetLastInsertRowID(0)
 	c.TakeErr()
@@ -93,27 +119,35 @@ func (c *conn) end() error {
 	c.ctx, c.done = nil, nil
 	c.deadline = time.Time{}
 	if !c.Autocommit() {
-		if err := c.Exec("ROLLBACK"); err != nil {
+		if err := c.exec("ROLLBACK"); err != nil {
 			return err
 		}
 	}
-	if !c.dirty {
+	if !c.pol.session {
 		return nil
 	}
-	c.dirty = false
+	c.pol.session = false
 	c.stmts.clear() // case_sensitive_like changes what statements mean
 	return c.internal("PRAGMA foreign_keys=on; PRAGMA defer_foreign_keys=off; PRAGMA recursive_triggers=off; PRAGMA case_sensitive_like=off")
 }
 
 // internal runs the engine's own statements.
 func (c *conn) internal(sql string) error {
+	return c.internally(func() error { return c.Exec(sql) })
+}
+
+// internally runs f with the engine's own rights, and out of reach of the request's limits.
+func (c *conn) internally(f func() error) error {
 	c.pol.internal = true
 	defer func() { c.pol.internal = false }()
-	return c.Exec(sql)
+	return f()
 }
 
 // stop is the progress handler.
 func (c *conn) stop() bool {
+	if c.pol.internal {
+		return false
+	}
 	select {
 	case <-c.done:
 		c.stopped = c.ctx.Err()
@@ -143,7 +177,7 @@ func (c *conn) fail(err error) *wire.Error {
 		}
 		return wire.AsError(stopped)
 	}
-	if sqlite.ErrorCode(err)&0xff == sqlite.CodeAuth && c.pol.refused != "" {
+	if cause == nil && c.pol.refused != "" { // not always SQLITE_AUTH: a function, a virtual table
 		return wire.NewError(wire.CodeSQLNotAllowed, "%s", c.pol.refused)
 	}
 	return convert(err, cause)
@@ -151,13 +185,16 @@ func (c *conn) fail(err error) *wire.Error {
 
 // prepare returns the one statement of sql, from the cache if it is there.
 func (c *conn) prepare(sql string) (*cachedStmt, *wire.Error) {
+	c.pol.refused = ""
 	if s := c.stmts.get(sql); s != nil {
 		return s, nil
 	}
 	if !utf8.ValidString(sql) {
 		return nil, wire.NewError(wire.CodeInvalidUTF8, "the statement is not UTF-8")
 	}
-	c.pol.refused = ""
+	if name, yes := renamesToInternal(sql); yes {
+		return nil, wire.NewError(wire.CodeSQLNotAllowed, "%s", tableReason(name))
+	}
 	st, tail, err := c.Prepare(sql, true)
 	if err != nil {
 		return nil, c.fail(err)
@@ -168,6 +205,13 @@ func (c *conn) prepare(sql string) (*cachedStmt, *wire.Error) {
 	if rest := sql[tail:]; strings.Trim(rest, " \t\r\n;") != "" && !blank(rest) {
 		st.Finalize()
 		return nil, wire.NewError(wire.CodeMultipleStatements, "the text has more than one statement: the second begins at byte %d; send a batch", tail)
+	}
+	if n := st.ParamCount(); n > c.params {
+		st.Finalize()
+		return nil, wire.NewError(wire.CodeSQLiteError, "too many SQL variables: the statement has %d; the limit is %d", n, c.params)
+	}
+	if c.pol.session {
+		return newStmt(sql, st), nil // SQLite sets switches while it prepares, so each run prepares
 	}
 	return c.stmts.put(sql, st), nil
 }
@@ -271,8 +315,12 @@ func (sc *stmtCache) get(sql string) *cachedStmt {
 	return s
 }
 
+func newStmt(sql string, st *sqlite.Stmt) *cachedStmt {
+	return &cachedStmt{Stmt: st, sql: sql, insert: isInsert(sql)}
+}
+
 func (sc *stmtCache) put(sql string, st *sqlite.Stmt) *cachedStmt {
-	s := &cachedStmt{Stmt: st, sql: sql, insert: isInsert(sql)}
+	s := newStmt(sql, st)
 	if len(sql) > maxCachedSQL || sc.max == 0 {
 		return s // done ends it
 	}
@@ -336,10 +384,13 @@ func (c *conn) run(n int, w *wire.Statement, limit time.Duration, sink wire.Sink
 		defer func() { c.deadline = time.Time{} }()
 	}
 	readOnly := s.ReadOnly()
-	if !readOnly {
-		c.wrote = true
-	}
 	before := c.TotalChanges()
+	var sum wire.Summary
+	if s.insert && !readOnly {
+		c.rowID = c.LastInsertRowID()
+		c.SetLastInsertRowID(noRowID)
+		defer c.restoreRowID()
+	}
 	first := true
 	for {
 		row, err := s.Step()
@@ -363,19 +414,27 @@ func (c *conn) run(n int, w *wire.Statement, limit time.Duration, sink wire.Sink
 			return sinkError(err)
 		}
 	}
-	var sum wire.Summary
 	if !readOnly {
 		if total := c.TotalChanges(); total != before {
 			sum.RowsAffected = c.Changes()
 		}
-		if s.insert && c.LastInsertRowID() != 0 {
-			sum.LastInsertRowID, sum.Inserted = c.LastInsertRowID(), true
+		if s.insert {
+			sum.LastInsertRowID, sum.Inserted = c.restoreRowID()
 		}
 	}
 	if err := sink.End(sum); err != nil {
 		return sinkError(err)
 	}
 	return nil
+}
+
+// restoreRowID ends what noRowID began, and returns the rowid that the INSERT set, if it set one.
+func (c *conn) restoreRowID() (id int64, set bool) {
+	if id := c.LastInsertRowID(); id != noRowID {
+		return id, true
+	}
+	c.SetLastInsertRowID(c.rowID)
+	return 0, false
 }
 
 // isInsert says whether the statement can set last_insert_rowid.

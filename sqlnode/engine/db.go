@@ -17,7 +17,6 @@ import (
 type DB struct {
 	e *Engine
 	t *pagestore.Tenant
-	q Quorum
 
 	// of the engine, under its mu
 	elem  *list.Element
@@ -26,7 +25,8 @@ type DB struct {
 
 	inFlight chan struct{} // a place for each request
 	readers  chan struct{} // a place for each reader in use
-	limits   tenant.Limits
+	asked    tenant.Limits // as the tenant's record has them
+	limits   tenant.Limits // with the defaults
 
 	mu struct {
 		sync.Mutex
@@ -42,9 +42,10 @@ type DB struct {
 
 var errDBClosed = errors.New("the tenant was closed meanwhile")
 
-func newDB(e *Engine, t *pagestore.Tenant, q Quorum) *DB {
-	l := t.Record().Limits.WithDefaults()
-	return &DB{e: e, t: t, q: q, limits: l,
+func newDB(e *Engine, t *pagestore.Tenant) *DB {
+	asked := t.Record().Limits
+	l := asked.WithDefaults()
+	return &DB{e: e, t: t, asked: asked, limits: l,
 		inFlight: make(chan struct{}, l.InFlight), readers: make(chan struct{}, l.Readers)}
 }
 
@@ -138,7 +139,12 @@ func (db *DB) reader(ctx context.Context) (*conn, int, error) {
 		}
 	}
 	db.mu.Lock()
-	epoch, store := db.mu.epoch, db.mu.store
+	epoch, store, closed := db.mu.epoch, db.mu.store, db.mu.closed
+	if closed {
+		db.mu.Unlock()
+		<-db.readers
+		return nil, 0, errDBClosed
+	}
 	if n := len(db.mu.idle); n > 0 {
 		c := db.mu.idle[n-1]
 		db.mu.idle = db.mu.idle[:n-1]
@@ -194,18 +200,41 @@ type Executed struct {
 // Execute runs a request on tenant t. Rows go to sink as they come for a request that only reads,
 // and after the commit for one that writes; an error means that what sink got must not be used.
 func (e *Engine) Execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req *wire.Request, sink wire.Sink) (Executed, error) {
-	db, err := e.acquire(t, q)
+	if req.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, req.Timeout)
+		defer cancel()
+	}
+	for {
+		x, err := e.execute(ctx, t, q, req, sink)
+		if err != errDBClosed {
+			return x, err
+		}
+		if err := ctx.Err(); err != nil {
+			return Executed{}, wire.AsError(err)
+		}
+	}
+}
+
+// execute is Execute, or errDBClosed when the tenant was closed before the request did anything.
+func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req *wire.Request, sink wire.Sink) (Executed, error) {
+	db, err := e.acquire(t)
 	if err != nil {
 		return Executed{}, err
 	}
 	defer e.release(db)
+	rec := t.Record()
+	if rec.Limits != db.asked {
+		e.forget(db) // other limits are in force now
+		return Executed{}, errDBClosed
+	}
 	select {
 	case db.inFlight <- struct{}{}:
 		defer func() { <-db.inFlight }()
 	default:
 		return Executed{}, wire.NewError(wire.CodeTooManyRequests, "%d requests of this tenant are under way on this node; that is its limit", cap(db.inFlight))
 	}
-	plan, werr := db.plan(req)
+	plan, werr := db.plan(req, &rec)
 	if werr != nil {
 		return Executed{}, werr
 	}
@@ -214,29 +243,37 @@ func (e *Engine) Execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 			return Executed{}, werr
 		}
 	}
-	if req.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, req.Timeout)
-		defer cancel()
-	}
 	if plan.write {
-		e.Stats.Writes.Add(1)
-		return db.write(ctx, req, plan, sink)
+		x, err := db.write(ctx, q, req, plan, sink)
+		if err != errDBClosed {
+			e.Stats.Writes.Add(1)
+		}
+		return x, err
 	}
-	e.Stats.Reads.Add(1)
-	return db.read(ctx, req, sink)
+	x, err := db.read(ctx, q, req, sink)
+	if err != errDBClosed {
+		e.Stats.Reads.Add(1)
+	}
+	return x, err
 }
 
 // plan is how a request runs.
 type plan struct {
 	write bool // on the writer
 	alone bool // in a transaction of its own
-	kinds []class
+	first class
+	kinds []class // of a batch
 }
 
 // plan checks a request's form and decides where it runs.
-func (db *DB) plan(req *wire.Request) (plan, *wire.Error) {
+func (db *DB) plan(req *wire.Request, rec *tenant.Tenant) (plan, *wire.Error) {
 	var p plan
+	if rec.State == tenant.StateDeleted {
+		return p, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", string(rec.Name))
+	}
+	if len(req.IdempotencyKey) > MaxIdempotencyKey {
+		return p, wire.NewError(wire.CodeBadRequest, "the Idempotency-Key has %d bytes; the limit is %d", len(req.IdempotencyKey), MaxIdempotencyKey)
+	}
 	switch n := len(req.Statements); {
 	case n == 0:
 		return p, wire.NewError(wire.CodeEmptyStatement, "the request has no statement")
@@ -252,6 +289,9 @@ func (db *DB) plan(req *wire.Request) (plan, *wire.Error) {
 			return p, wire.NewError(wire.CodeStatementTooLong, "the statement has %d bytes; the limit is %d", len(sql), db.limits.Statement).At(i + 1)
 		}
 		k := classify(sql)
+		if i == 0 {
+			p.first = k
+		}
 		if p.kinds != nil {
 			p.kinds = append(p.kinds, k)
 		}
@@ -278,21 +318,16 @@ func (db *DB) plan(req *wire.Request) (plan, *wire.Error) {
 	if p.write && req.ReadOnly {
 		return p, wire.NewError(wire.CodeReadOnlyRequest, "the request may only read; use POST to write")
 	}
-	if p.write {
-		switch rec := db.t.Record(); rec.State {
-		case tenant.StateFrozen:
-			return p, wire.NewError(wire.CodeTenantFrozen, "tenant %q takes no writes until it is thawed", string(rec.Name))
-		case tenant.StateDeleted:
-			return p, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", string(rec.Name))
-		}
+	if p.write && rec.State == tenant.StateFrozen {
+		return p, wire.NewError(wire.CodeTenantFrozen, "tenant %q takes no writes until it is thawed", string(rec.Name))
 	}
 	return p, nil
 }
 
 // read runs a request that only reads, on one state.
-func (db *DB) read(ctx context.Context, req *wire.Request, sink wire.Sink) (Executed, error) {
+func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, sink wire.Sink) (Executed, error) {
 	if req.Consistency == wire.Strong {
-		if err := db.q.Confirm(ctx); err != nil {
+		if err := q.Confirm(ctx); err != nil {
 			return Executed{}, convert(err, nil)
 		}
 	}
@@ -319,9 +354,13 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, sink wire.Sink) (
 			db.renew()
 			return Executed{}, errReplacedStore
 		}
+		if err == errDBClosed {
+			return Executed{}, err
+		}
 		return Executed{}, convert(err, nil)
 	}
 	c.begin(ctx)
+	before := c.Store().Committed()
 	werr := db.guarded(req, func() *wire.Error { return c.runReads(req, db.limits.StatementTime.Std(), sink) })
 	seen := c.Seen()
 	bad := werr != nil && (replaced(werr) || werr.Code == wire.CodeInternal || werr.Code == wire.CodeCorrupt)
@@ -333,6 +372,9 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, sink wire.Sink) (
 		}
 		return Executed{}, werr
 	}
+	if seen.TXID < before.TXID {
+		seen = before // no statement looked at the database: a bookmark must not go back
+	}
 	id := db.t.ID()
 	return Executed{Pos: wire.Pos{Tenant: id, Epoch: db.t.Record().Epoch, TXID: seen.TXID, Checksum: seen.Checksum}}, nil
 }
@@ -340,18 +382,13 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, sink wire.Sink) (
 // runReads runs the statements, in one transaction when there are several.
 func (c *conn) runReads(req *wire.Request, limit time.Duration, sink wire.Sink) *wire.Error {
 	if len(req.Statements) == 1 {
-		if classify(req.Statements[0].SQL) == classSession {
-			c.dirty = true
-		}
 		return c.run(0, &req.Statements[0], limit, sink)
 	}
 	begun := false
 	for i := range req.Statements {
 		w := &req.Statements[i]
-		if classify(w.SQL) == classSession {
-			c.dirty = true
-		} else if !begun {
-			if err := c.Exec("BEGIN"); err != nil {
+		if !begun && classify(w.SQL) != classSession {
+			if err := c.exec("BEGIN"); err != nil {
 				return c.fail(err)
 			}
 			begun = true
@@ -361,7 +398,7 @@ func (c *conn) runReads(req *wire.Request, limit time.Duration, sink wire.Sink) 
 		}
 	}
 	if begun {
-		if err := c.Exec("COMMIT"); err != nil {
+		if err := c.exec("COMMIT"); err != nil {
 			return c.fail(err)
 		}
 	}

@@ -118,7 +118,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Close refuses new requests and closes all tenants when their requests have ended.
+// Close refuses new requests and closes all tenants. Requests that a writer has begun are
+// answered as the log decides, those in line behind it with SHUTTING_DOWN; those that read keep
+// their connection until they end.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	e.mu.closed = true
@@ -136,7 +138,7 @@ func (e *Engine) Close() {
 var errShutDown = wire.NewError(wire.CodeShuttingDown, "the node is shutting down")
 
 // acquire returns the open tenant, which release must give back.
-func (e *Engine) acquire(t *pagestore.Tenant, q Quorum) (*DB, error) {
+func (e *Engine) acquire(t *pagestore.Tenant) (*DB, error) {
 	for {
 		e.mu.Lock()
 		if e.mu.closed {
@@ -145,7 +147,7 @@ func (e *Engine) acquire(t *pagestore.Tenant, q Quorum) (*DB, error) {
 		}
 		db := e.mu.open[t]
 		if db == nil {
-			db = newDB(e, t, q)
+			db = newDB(e, t)
 			e.mu.open[t] = db
 			db.elem = e.mu.lru.PushFront(db)
 		} else {
@@ -219,11 +221,16 @@ func (e *Engine) closeIdle(before time.Time) {
 func (e *Engine) Forget(t *pagestore.Tenant) {
 	e.mu.Lock()
 	db := e.mu.open[t]
-	if db != nil {
-		e.forgetLocked(db)
-	}
 	e.mu.Unlock()
 	if db != nil {
-		db.shut()
+		e.forget(db)
 	}
+}
+
+// forget closes db, which is or was open.
+func (e *Engine) forget(db *DB) {
+	e.mu.Lock()
+	e.forgetLocked(db)
+	e.mu.Unlock()
+	db.shut()
 }

@@ -16,6 +16,9 @@ func convert(err, cause error) *wire.Error {
 	if errors.As(err, &we) {
 		return we
 	}
+	if errors.As(cause, &we) {
+		return we
+	}
 	if cause == nil {
 		cause = err
 	}
@@ -54,6 +57,8 @@ func convertStore(err error) *wire.Error {
 		return wire.NewError(wire.CodeNotPrimary, "%w", err)
 	case errors.Is(err, pagestore.ErrOverloaded):
 		return wire.NewError(wire.CodeOverloaded, "%w", err)
+	case errors.Is(err, pagestore.ErrReplaced):
+		return wire.NewError(wire.CodeSQLiteBusy, "%w; send the request again", err)
 	case errors.Is(err, pagestore.ErrSnapshotTooOld):
 		return wire.NewError(wire.CodeSnapshotTooOld, "%w", err)
 	case errors.Is(err, pagestore.ErrTempFull):

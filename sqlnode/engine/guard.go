@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -126,7 +127,8 @@ func (g *Guard) crashed(id wire.TenantID, req *wire.Request, what any) {
 	}
 }
 
-// guarded runs f and, if it panics, writes the request down and lets the panic end the process.
+// guarded runs f and, if it panics, writes the request down and ends the process by the same
+// panic, in a goroutine where nobody recovers from it: an HTTP server would.
 func (db *DB) guarded(req *wire.Request, f func() *wire.Error) *wire.Error {
 	fine := false
 	defer func() {
@@ -134,10 +136,15 @@ func (db *DB) guarded(req *wire.Request, f func() *wire.Error) *wire.Error {
 			return
 		}
 		p := recover()
+		if p == nil {
+			return // runtime.Goexit, by the taker of the rows
+		}
+		stack := debug.Stack()
 		if g := db.e.cfg.Guard; g != nil {
 			g.crashed(db.t.ID(), req, p)
 		}
-		panic(p)
+		go panic(fmt.Sprintf("panic inside SQLite: %v\n%s", p, stack))
+		select {} // the connection is in no known state: nobody may have it
 	}()
 	e := f()
 	fine = true

@@ -67,8 +67,8 @@ func keep(v wire.Value) keptValue {
 	case wire.KindInteger:
 		k.I = v.Int()
 	case wire.KindFloat:
-		if f := v.Float64(); math.IsInf(f, 0) {
-			k.S = fmt.Sprint(f)
+		if f := v.Float64(); math.IsInf(f, 0) || f == 0 && math.Signbit(f) {
+			k.S = fmt.Sprint(f) // "-0": omitempty would leave it out
 		} else {
 			k.F = f
 		}
@@ -111,13 +111,6 @@ func requestDigest(req *wire.Request) []byte {
 		}
 	}
 	return h.Sum(nil)
-}
-
-// internally runs f with the engine's own rights and without the request's time limit.
-func (c *conn) internally(f func() error) error {
-	c.pol.internal = true
-	defer func() { c.pol.internal = false }()
-	return f()
 }
 
 // own runs one of the engine's statements with arguments and gives its rows to row.
@@ -177,12 +170,14 @@ func (w *writer) recall(j *job) (known bool, _ *wire.Error) {
 		return false, wire.NewError(wire.CodeInternal, "the outcome kept under the Idempotency-Key has version %d; known here is %d", o.Version, outcomeVersion)
 	}
 	j.replayed = true
+	j.answers.reset() // what ran before the transaction is in the outcome, too
 	if o.Error != nil {
 		e := wire.NewError(o.Error.Code, "%s", o.Error.Message)
 		e.Statement = o.Error.Statement
 		return true, e
 	}
-	for _, r := range o.Results {
+	for i := range o.Results {
+		r := &o.Results[i]
 		res := wire.Result{Columns: r.Columns}
 		res.RowsAffected = r.Affected
 		if r.RowID != nil {
@@ -228,13 +223,13 @@ func (w *writer) remember(j *job) *wire.Error {
 	return nil
 }
 
-// keepable says whether a repeat of the request should get the same error: the request is at
+// keepable says whether a repeat of the job's request should get the same error: the request is at
 // fault, not the moment.
-func keepable(e *wire.Error) bool {
-	if e.Retryable {
+func keepable(j *job) bool {
+	if j.req.IdempotencyKey == "" || j.replayed || j.err.Retryable || j.first == classVacuum {
 		return false
 	}
-	switch e.Code {
+	switch j.err.Code {
 	case wire.CodeIdempotencyMismatch, wire.CodeTimeout, wire.CodeCancelled, wire.CodeInternal, wire.CodeCorrupt, wire.CodeDiskFull,
 		wire.CodeTenantFull, wire.CodeUnknownOutcome, wire.CodeTenantFrozen, wire.CodeStatementRefused:
 		return false
@@ -244,7 +239,7 @@ func keepable(e *wire.Error) bool {
 
 // keepOutcome keeps a failed job's error, after what it did was rolled back.
 func (w *writer) keepOutcome(j *job) error {
-	if j.req.IdempotencyKey == "" || j.replayed || !keepable(j.err) {
+	if !keepable(j) {
 		return nil
 	}
 	if err := w.conn.own(outcomeTable, nil); err != nil {

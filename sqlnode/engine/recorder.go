@@ -30,7 +30,7 @@ func (r *recorder) Row(row []wire.Value) error {
 		r.byteN += int64(v.Size())
 	}
 	if r.rows > 0 && r.rowN > r.rows {
-		return wire.NewError(wire.CodeAnswerTooLarge, "the answer has more than %d rows, which is the limit of an answer of a request that writes", r.rows)
+		return wire.NewError(wire.CodeRowsTooLarge, "the answer has more than %d rows, which is the limit of an answer of a request that writes", r.rows)
 	}
 	if r.bytes > 0 && r.byteN > r.bytes {
 		return wire.NewError(wire.CodeAnswerTooLarge, "the answer takes more than %d bytes, which is the limit of an answer of a request that writes", r.bytes)

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
@@ -15,7 +17,8 @@ type job struct {
 	ctx   context.Context
 	req   *wire.Request
 	alone bool
-	kinds []class
+	first class
+	kinds []class // of a batch
 
 	answers  recorder
 	err      *wire.Error
@@ -23,7 +26,7 @@ type job struct {
 	pos      wire.Pos
 	over     chan struct{} // closed when the answer may leave
 	noEntry  bool          // the answer rests on no entry of its own: a quorum must confirm it
-	gaveUp   bool          // under writer.mu: the client went away before it ran
+	again    bool          // the writer ended before it did anything for the job
 }
 
 // finish lets the answer leave. err, when not nil, is what became of the transaction.
@@ -35,8 +38,23 @@ func (j *job) finish(err *wire.Error) {
 	close(j.over)
 }
 
-// groupTime is how long a request may run within a group; beyond it, it runs alone.
-const groupTime = 5 * time.Millisecond
+// refuse sends the job back: it had no effect.
+func (j *job) refuse() {
+	j.again = true
+	j.finish(nil)
+}
+
+const (
+	// groupTime is how long a request may run within a group; beyond it, it runs alone.
+	groupTime = 5 * time.Millisecond
+	// groupTries is how often a group is run again without the request that spoiled it; then
+	// those behind the next such request run alone, too.
+	groupTries = 3
+	// replacedTries is how often a transaction is run again because speculation was dropped under it.
+	replacedTries = 5
+	// outcomePatience is how long an answer waits for the log after its client's time is over.
+	outcomePatience = 2 * time.Second
+)
 
 // writer runs a tenant's writing requests, one transaction at a time, from its own goroutine.
 type writer struct {
@@ -49,14 +67,17 @@ type writer struct {
 		closed bool
 	}
 	wake chan struct{} // has room for one
+	quit chan struct{} // closed by stop
 	slot chan struct{} // a place for each transaction on its way through the log
-	last *pagestore.Commit
-	done chan struct{}
+	done chan struct{} // closed when run has returned
+
+	last *pagestore.Commit // the newest of this writer that the connection may rest on
+	lost atomic.Bool       // a commit did not come through: the connection rests on what is gone
 }
 
-// write runs a request that writes.
-func (db *DB) write(ctx context.Context, req *wire.Request, p plan, sink wire.Sink) (Executed, error) {
-	j := &job{ctx: ctx, req: req, alone: p.alone, kinds: p.kinds, over: make(chan struct{})}
+// write runs a request that writes; errDBClosed means that it did not.
+func (db *DB) write(ctx context.Context, q Quorum, req *wire.Request, p plan, sink wire.Sink) (Executed, error) {
+	j := &job{ctx: ctx, req: req, alone: p.alone, first: p.first, kinds: p.kinds, over: make(chan struct{})}
 	j.answers.rows, j.answers.bytes = db.limits.AnswerRows, db.limits.AnswerBytes
 	w, err := db.writer()
 	if err != nil {
@@ -72,39 +93,43 @@ func (db *DB) write(ctx context.Context, req *wire.Request, p plan, sink wire.Si
 			return Executed{}, wire.AsError(ctx.Err())
 		}
 		// It runs, or has run: only its fate says what to answer.
+		patience := time.NewTimer(outcomePatience)
+		defer patience.Stop()
 		select {
 		case <-j.over:
-		case <-time.After(outcomePatience):
+		case <-patience.C:
 			return Executed{}, wire.NewError(wire.CodeUnknownOutcome, "the request was under way when its time was over: it may or may not take effect")
 		}
 	}
-	if j.noEntry {
-		if err := db.q.Confirm(ctx); err != nil {
+	if j.again {
+		return Executed{}, errDBClosed
+	}
+	if j.noEntry && (j.err == nil || !j.err.Retryable) { // "try again" says nothing of the data
+		if err := q.Confirm(ctx); err != nil {
 			return Executed{}, convert(err, nil)
 		}
 	}
+	x := Executed{Pos: j.pos, Write: true, Replayed: j.replayed}
 	if j.err != nil {
-		return Executed{}, j.err
+		return x, j.err
 	}
 	db.e.Stats.RowsWritten.Add(j.answers.changed)
 	if err := j.answers.play(sink); err != nil {
 		return Executed{}, sinkError(err)
 	}
-	return Executed{Pos: j.pos, Write: true, Replayed: j.replayed}, nil
+	return x, nil
 }
-
-// outcomePatience is how long an answer waits for the log after its client's time is over.
-const outcomePatience = 2 * time.Second
 
 // writer returns the tenant's writer, which it starts if there is none.
 func (db *DB) writer() (*writer, error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.mu.closed {
-		return nil, errShutDown
+		return nil, errDBClosed
 	}
 	if db.mu.w == nil {
-		w := &writer{db: db, wake: make(chan struct{}, 1), slot: make(chan struct{}, db.e.cfg.InFlight), done: make(chan struct{})}
+		w := &writer{db: db, wake: make(chan struct{}, 1), quit: make(chan struct{}),
+			slot: make(chan struct{}, db.e.cfg.InFlight), done: make(chan struct{})}
 		db.mu.w = w
 		go w.run()
 	}
@@ -115,7 +140,7 @@ func (w *writer) enqueue(j *job) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.closed {
-		return errShutDown
+		return errDBClosed
 	}
 	w.mu.line = append(w.mu.line, j)
 	select {
@@ -131,53 +156,69 @@ func (w *writer) withdraw(j *job) bool {
 	defer w.mu.Unlock()
 	for i, o := range w.mu.line {
 		if o == j {
-			w.mu.line = append(w.mu.line[:i], w.mu.line[i+1:]...)
+			w.mu.line = slices.Delete(w.mu.line, i, i+1)
 			return true
 		}
 	}
 	return false
 }
 
-// stop ends the writer when those in line have run.
+// stop ends the writer after the transaction in hand. Those in line are sent back: the log may be
+// stuck, and whoever closes must not wait for it.
 func (w *writer) stop() {
 	w.mu.Lock()
 	w.mu.closed = true
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	close(w.quit)
 	<-w.done
 }
 
 func (w *writer) run() {
 	defer close(w.done)
-	defer func() {
-		if w.conn != nil {
-			w.conn.close()
-		}
-	}()
-	for {
-		w.slot <- struct{}{} // wait until the log has room: meanwhile the line grows, and so does the group
-		group, closed := w.take()
-		for group == nil && !closed {
-			<-w.wake
-			group, closed = w.take()
-		}
-		if group == nil {
-			return
+	defer w.drop()
+	for w.takeSlot() { // wait until the log has room: meanwhile the line grows, and so does the group
+		group := w.take()
+		for group == nil {
+			select {
+			case <-w.wake:
+				group = w.take()
+			case <-w.quit:
+				w.refuseLine()
+				return
+			}
 		}
 		w.runGroup(group)
+	}
+	w.refuseLine()
+}
+
+// takeSlot waits for a place in the log; false means that the writer is to end.
+func (w *writer) takeSlot() bool {
+	select {
+	case w.slot <- struct{}{}:
+		return true
+	case <-w.quit:
+		return false
+	}
+}
+
+func (w *writer) refuseLine() {
+	w.mu.Lock()
+	line := w.mu.line
+	w.mu.line = nil
+	w.mu.Unlock()
+	for _, j := range line {
+		j.refuse()
 	}
 }
 
 // take takes the next jobs that may share a transaction, or one that may not.
-func (w *writer) take() (group []*job, closed bool) {
+func (w *writer) take() []*job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	line := w.mu.line
 	if len(line) == 0 {
-		return nil, w.mu.closed
+		return nil
 	}
 	n := 1
 	if !line[0].alone {
@@ -185,16 +226,19 @@ func (w *writer) take() (group []*job, closed bool) {
 			n++
 		}
 	}
-	group = make([]*job, n)
+	group := make([]*job, n)
 	copy(group, line)
 	rest := copy(line, line[n:])
 	clear(line[rest:])
 	w.mu.line = line[:rest]
-	return group, false
+	return group
 }
 
 // open opens the connection if there is none.
 func (w *writer) open() error {
+	if w.lost.Swap(false) {
+		w.drop()
+	}
 	if w.conn != nil {
 		return nil
 	}
@@ -211,6 +255,9 @@ func (w *writer) open() error {
 		return err
 	}
 	w.conn = c
+	if w.last != nil && w.last.Next != store.Head() {
+		w.last = nil // dropped, or far behind: the new connection does not rest on it
+	}
 	return nil
 }
 
@@ -220,35 +267,37 @@ func (w *writer) drop() {
 		w.conn.close()
 		w.conn = nil
 	}
-	w.last = nil // what comes next rests on committed states alone
 }
 
 // runGroup runs jobs in one transaction, or one after another where that can't be, and lets
-// their answers leave once it is committed. It gives the slot back that run took.
+// their answers leave once it is committed. It gives the slot back that its caller took.
 func (w *writer) runGroup(group []*job) {
 	w.db.e.Stats.Groups.Add(1)
 	for try := 0; ; try++ {
+		var alone []*job
 		err := w.open()
 		if err == nil {
-			var culprits []*job
-			culprits, err = w.attempt(group)
-			if err == nil {
-				w.commitTo(without(group, culprits))
-				for _, j := range culprits {
-					w.db.e.Stats.Regrouped.Add(1)
-					j.alone = true
-					w.slot <- struct{}{}
-					w.runGroup([]*job{j})
-				}
-				return
-			}
-			w.drop()
+			alone, err = w.attempt(group)
 		}
-		if replaced(err) && try < 5 {
+		if err == nil {
+			w.commitTo(without(group, alone))
+			for _, j := range alone {
+				w.db.e.Stats.Regrouped.Add(1)
+				j.alone = true
+				if !w.takeSlot() {
+					j.refuse()
+					continue
+				}
+				w.runGroup([]*job{j})
+			}
+			return
+		}
+		w.drop()
+		if replaced(err) && try < replacedTries {
 			w.db.renew()
 			continue // the store dropped its speculation: nothing of this group is in it
 		}
-		e := convert(err, err)
+		e := convert(err, nil)
 		for _, j := range group {
 			j.finish(e)
 		}
@@ -261,13 +310,9 @@ func without(group, drop []*job) []*job {
 	if len(drop) == 0 {
 		return group
 	}
-	out := group[:0:0]
+	out := make([]*job, 0, len(group))
 	for _, j := range group {
-		keep := true
-		for _, d := range drop {
-			keep = keep && d != j
-		}
-		if keep {
+		if !slices.Contains(drop, j) {
 			out = append(out, j)
 		}
 	}
@@ -278,34 +323,39 @@ func without(group, drop []*job) []*job {
 // those before it, are committed.
 func (w *writer) commitTo(jobs []*job) {
 	c := w.conn.TakeCommit()
-	noEntry := c == nil
-	if noEntry {
+	own := c != nil
+	if own {
+		w.last = c
+	} else {
 		c = w.last // what the answers were computed on
 	}
-	st := w.conn.Store().Head()
-	if c != nil {
-		st = c.Next
-	}
-	pos := wire.Pos{Tenant: w.db.t.ID(), Epoch: w.db.t.Record().Epoch, TXID: st.TXID, Checksum: st.Checksum}
-	for _, j := range jobs {
-		j.pos, j.noEntry = pos, noEntry
-	}
-	if c == nil {
+	if len(jobs) == 0 || c == nil {
+		w.place(jobs, w.conn.Store().Head(), true)
 		<-w.slot
 		for _, j := range jobs {
 			j.finish(nil)
 		}
 		return
 	}
-	w.last = c
-	own := !noEntry
+	w.place(jobs, c.Next, !own)
 	c.Then(func(err error) {
+		if err != nil {
+			w.lost.Store(true)
+		}
 		<-w.slot
 		e := outcome(err, own)
 		for _, j := range jobs {
 			j.finish(e)
 		}
 	})
+}
+
+// place notes what state the answers of jobs show.
+func (w *writer) place(jobs []*job, st pagestore.State, noEntry bool) {
+	pos := wire.Pos{Tenant: w.db.t.ID(), Epoch: w.db.t.Record().Epoch, TXID: st.TXID, Checksum: st.Checksum}
+	for _, j := range jobs {
+		j.pos, j.noEntry = pos, noEntry
+	}
 }
 
 // outcome is what the client is told when its transaction did not come through the log. own says
@@ -327,69 +377,80 @@ func outcome(err error, own bool) *wire.Error {
 	return wire.NewError(wire.CodeUnknownOutcome, "it is not known whether the transaction was committed: %w", err)
 }
 
-// attempt runs the group in one transaction up to its commit. culprits must run
-// alone: what they did is not in the transaction. An error means that nothing is.
-func (w *writer) attempt(group []*job) (culprits []*job, err error) {
+// attempt runs the group in one transaction up to its commit. Those in alone must run by
+// themselves: what they did is not in the transaction. An error means that nothing is.
+func (w *writer) attempt(group []*job) (alone []*job, err error) {
 	if len(group) == 1 {
 		return nil, w.attemptAlone(group[0])
 	}
 	rest := group
-	for len(rest) > 1 {
+	for try := 1; len(rest) > 1; try++ {
 		culprit, err := w.attemptShared(rest)
-		if err == nil {
-			return culprits, nil
+		switch {
+		case errors.Is(err, errSpoiled): // the commit itself was refused (too large, say): each for itself
+			return append(alone, rest...), nil
+		case err != nil:
+			return nil, err
+		case culprit < 0:
+			return alone, nil
 		}
-		if culprit == nil {
-			if !errors.Is(err, errSpoiled) {
-				return nil, err
-			}
-			// The commit itself was refused (too large, say): each for itself.
-			return append(culprits, rest...), nil
+		alone = append(alone, rest[culprit])
+		before, behind := rest[:culprit], rest[culprit+1:]
+		if try > groupTries {
+			alone, behind = append(alone, behind...), nil
 		}
-		culprits = append(culprits, culprit)
-		rest = without(rest, culprits[len(culprits)-1:])
+		rest = slices.Concat(before, behind)
 	}
 	// One is left: alone it needs no savepoint.
-	return append(culprits, rest...), nil
+	return append(alone, rest...), nil
 }
 
 // errSpoiled says that the transaction is gone, but the connection is fine.
 var errSpoiled = errors.New("the shared transaction was rolled back")
 
-// attemptShared runs jobs in one transaction, each in a savepoint. With a culprit, or an error,
-// the transaction was rolled back.
-func (w *writer) attemptShared(jobs []*job) (culprit *job, err error) {
+// attemptShared runs jobs in one transaction, each in a savepoint. With an error, or the number of a
+// culprit, which is -1 when there is none, the transaction was rolled back.
+func (w *writer) attemptShared(jobs []*job) (culprit int, err error) {
 	c := w.conn
 	c.begin(context.Background())
 	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+		return 0, err
 	}
-	for _, j := range jobs {
+	for i, j := range jobs {
 		ok, err := w.inSavepoint(j)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		if !ok {
-			if err := c.end(); err != nil {
-				return nil, err
-			}
-			return j, errSpoiled
+			return i, c.end()
 		}
 	}
-	if err := c.Exec("COMMIT"); err != nil {
-		cause := c.TakeErr()
-		if endErr := c.end(); endErr != nil || replaced(cause) {
-			return nil, errors.Join(err, cause, endErr)
+	c.begin(context.Background())
+	if err := c.exec("COMMIT"); err != nil {
+		endErr := c.end()
+		if endErr != nil || replaced(err) || suspect(convert(err, nil)) {
+			return 0, errors.Join(err, endErr)
 		}
-		return nil, errSpoiled
+		return 0, errSpoiled
 	}
-	return nil, c.end()
+	return -1, c.end()
+}
+
+// suspect says that after e the connection must not be used again: SQLite asks for that after an
+// error of its file.
+func suspect(e *wire.Error) bool {
+	switch e.Code {
+	case wire.CodeInternal, wire.CodeCorrupt, wire.CodeShuttingDown, wire.CodeSnapshotTooOld, wire.CodeSQLiteCorrupt, wire.CodeSQLiteInternal, wire.CodeSQLiteMisuse:
+		return true
+	}
+	return hasPrefixFold(string(e.Code), "SQLITE_IOERR")
 }
 
 // inSavepoint runs one job of a group. false means that it must run alone, and that the
 // transaction can't be used any more.
 func (w *writer) inSavepoint(j *job) (bool, error) {
 	c := w.conn
+	j.reset()
 	if j.ctx.Err() != nil {
 		j.err = wire.AsError(j.ctx.Err())
 		return true, nil
@@ -399,28 +460,30 @@ func (w *writer) inSavepoint(j *job) (bool, error) {
 		return false, err
 	}
 	limit := min(groupTime, w.db.limits.StatementTime.Std())
-	j.reset()
-	e := w.db.guarded(j.req, func() *wire.Error { return w.body(j, limit) })
+	e := w.db.guarded(j.req, func() *wire.Error { return w.body(j, 0, limit, c.now().Add(limit)) })
+	if e != nil && replaced(e) {
+		return false, e
+	}
 	if c.Autocommit() {
 		return false, nil // OR ROLLBACK, RAISE(ROLLBACK), an interrupt: everybody's work is gone
 	}
-	if e != nil && e.Code == wire.CodeTimeout && j.ctx.Err() == nil {
-		return false, nil // too slow for a group
+	if e != nil && (e.Code == wire.CodeTimeout && j.ctx.Err() == nil || suspect(e)) {
+		return false, nil // too slow for a group, or nobody knows
 	}
 	if e == nil && c.DeferredForeignKeys() {
 		return false, nil // its commit will fail; alone it fails alone
 	}
 	if e != nil {
-		if replaced(e) {
-			return false, e
-		}
 		if err := c.exec("ROLLBACK TO nearsql"); err != nil {
 			return false, err
 		}
 		j.answers.reset()
 		j.err = e
 		if err := w.keepOutcome(j); err != nil {
-			return false, err
+			if replaced(err) {
+				return false, err
+			}
+			return false, nil // alone it hurts nobody
 		}
 	}
 	if err := c.exec("RELEASE nearsql"); err != nil {
@@ -431,124 +494,102 @@ func (w *writer) inSavepoint(j *job) (bool, error) {
 
 // exec runs one of the engine's own statements, cached: they run for every group.
 func (c *conn) exec(sql string) error {
-	s := c.stmts.get(sql)
-	if s == nil {
-		c.pol.internal = true
-		st, _, err := c.Prepare(sql, true)
-		c.pol.internal = false
+	c.pol.refused = ""
+	return c.internally(func() error {
+		s := c.stmts.get(sql)
+		if s == nil {
+			st, _, err := c.Prepare(sql, true)
+			if err != nil {
+				return errors.Join(err, c.TakeErr())
+			}
+			s = c.stmts.put(sql, st)
+		}
+		_, err := s.Step() // none of them returns a row
 		if err != nil {
 			return errors.Join(err, c.TakeErr())
 		}
-		s = c.stmts.put(sql, st)
-	}
-	defer s.Reset()
-	for {
-		row, err := s.Step()
-		if err != nil {
-			if cause := c.TakeErr(); cause != nil {
-				return errors.Join(err, cause)
-			}
-			return err
-		}
-		if !row {
-			return nil
-		}
-	}
+		return s.Reset()
+	})
 }
 
 // attemptAlone runs a job in a transaction of its own. An error means that the connection is of no more
 // use; what is wrong with the request is the job's.
 func (w *writer) attemptAlone(j *job) error {
 	c := w.conn
+	j.reset()
 	if j.ctx.Err() != nil {
 		j.err = wire.AsError(j.ctx.Err())
 		return nil
 	}
-	j.reset()
 	c.begin(j.ctx)
 	limit := w.db.limits.StatementTime.Std()
-	var e *wire.Error
-	if len(j.req.Statements) == 1 && j.req.IdempotencyKey == "" {
-		c.pol.vacuum = classify(j.req.Statements[0].SQL) == classVacuum
-		e = w.db.guarded(j.req, func() *wire.Error { return c.run(0, &j.req.Statements[0], limit, &j.answers) })
-		c.pol.vacuum = false
-	} else {
-		e = w.db.guarded(j.req, func() *wire.Error { return w.transaction(j, limit) })
-	}
+	e := w.db.guarded(j.req, func() *wire.Error {
+		if j.first == classVacuum { // it takes no transaction around it, and a repeat does no harm
+			c.pol.vacuum = true
+			defer func() { c.pol.vacuum = false }()
+			return c.run(0, &j.req.Statements[0], limit, &j.answers)
+		}
+		return w.transaction(j, limit)
+	})
 	j.err = e
 	if e != nil {
 		j.answers.reset()
-		if replaced(e) {
+		if replaced(e) || suspect(e) {
 			return e
 		}
 	}
 	if err := c.end(); err != nil {
 		return err
 	}
-	if e != nil && j.req.IdempotencyKey != "" && keepable(e) {
-		// The outcome is kept even though the transaction is gone.
-		c.begin(j.ctx)
-		err := c.exec("BEGIN IMMEDIATE")
-		if err == nil {
-			err = w.keepOutcome(j)
-		}
-		if err == nil {
-			err = c.exec("COMMIT")
-		}
-		if err != nil {
-			if replaced(err) {
-				return err
-			}
-			w.db.e.cfg.Log.Warn("outcome of a failed request not kept", "tenant", w.db.t.ID(), "error", err)
-		}
-		return c.end()
+	if e == nil || !keepable(j) {
+		return nil
 	}
-	return nil
+	// The outcome is kept even though the transaction is gone.
+	c.begin(context.Background())
+	err := c.exec("BEGIN IMMEDIATE")
+	if err == nil {
+		err = w.keepOutcome(j)
+	}
+	if err == nil {
+		err = c.exec("COMMIT")
+	}
+	if err != nil {
+		if replaced(err) {
+			return err
+		}
+		// A repeat will run: it is told what is wrong then.
+		w.db.e.cfg.Log.Warn("outcome of a failed request not kept", "tenant", w.db.t.ID(), "error", err)
+	}
+	return c.end()
 }
 
-// transaction runs a batch: switches of the connection before and after it take effect outside of the
-// transaction, where SQLite heeds them.
+// transaction runs a request between BEGIN and COMMIT: also a single statement, which by itself would
+// leave changes behind when it fails by OR FAIL, or returns more rows than it may. Switches of the
+// connection that a batch begins with take effect outside, where SQLite heeds them.
 func (w *writer) transaction(j *job, limit time.Duration) *wire.Error {
 	c := w.conn
-	first, last := 0, len(j.req.Statements)
-	if len(j.kinds) > 0 {
-		for first < last && j.kinds[first] == classSession {
-			first++
-		}
-		for last > first && j.kinds[last-1] == classSession {
-			last--
-		}
-	}
-	for i := 0; i < first; i++ {
-		c.dirty = true
-		if e := c.run(i, &j.req.Statements[i], limit, &j.answers); e != nil {
+	first := 0
+	for first < len(j.kinds) && j.kinds[first] == classSession {
+		if e := c.run(first, &j.req.Statements[first], limit, &j.answers); e != nil {
 			return e
 		}
+		first++
 	}
 	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
-		return convert(err, err)
+		return convert(err, nil)
 	}
-	if e := w.bodyRange(j, first, last, limit); e != nil {
+	if e := w.body(j, first, limit, time.Time{}); e != nil {
 		return e
 	}
-	if err := c.Exec("COMMIT"); err != nil {
+	if err := c.exec("COMMIT"); err != nil {
 		return c.fail(err)
-	}
-	for i := last; i < len(j.req.Statements); i++ {
-		c.dirty = true
-		if e := c.run(i, &j.req.Statements[i], limit, &j.answers); e != nil {
-			return e
-		}
 	}
 	return nil
 }
 
-// body runs the statements of a job within the open transaction.
-func (w *writer) body(j *job, limit time.Duration) *wire.Error {
-	return w.bodyRange(j, 0, len(j.req.Statements), limit)
-}
-
-func (w *writer) bodyRange(j *job, first, last int, limit time.Duration) *wire.Error {
+// body runs the statements of a job, from number first on, within the open transaction. Each
+// may take limit, and all together may last until a time, if it is not zero.
+func (w *writer) body(j *job, first int, limit time.Duration, until time.Time) *wire.Error {
 	c := w.conn
 	if j.req.IdempotencyKey != "" {
 		known, e := w.recall(j)
@@ -556,15 +597,14 @@ func (w *writer) bodyRange(j *job, first, last int, limit time.Duration) *wire.E
 			return e
 		}
 	}
-	for i := first; i < last; i++ {
-		if len(j.kinds) > 0 && j.kinds[i] == classSession {
-			c.dirty = true
+	for i := first; i < len(j.req.Statements); i++ {
+		if i > first && !until.IsZero() {
+			if limit = until.Sub(c.now()); limit <= 0 {
+				return wire.NewError(wire.CodeTimeout, "%w", errTooSlow)
+			}
 		}
 		if e := c.run(i, &j.req.Statements[i], limit, &j.answers); e != nil {
 			return e
-		}
-		if c.Autocommit() && last-first > 1 {
-			return wire.NewError(wire.CodeSQLiteAbort, "the statement rolled the whole transaction back").At(i + 1)
 		}
 	}
 	if j.req.IdempotencyKey != "" {

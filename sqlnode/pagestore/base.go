@@ -31,6 +31,7 @@ type base struct {
 		sums   []wire.Checksum // by pgno-1
 		bad    *CorruptError   // what is wrong with the whole file of sums, or nil
 		closed bool            // and stays so: nothing is written any more
+		sure   bool            // what was written is durable
 		exact  bool            // both files have the length that sums tells
 	}
 }
@@ -162,18 +163,34 @@ type basePage struct {
 	data []byte
 }
 
+// begin is called before the pages of a unit are written. After a sync that failed, as after the end of
+// another process, none can tell what of the header and the sizes is durable: they are written anew.
+func (b *base) begin() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.f != nil && !b.mu.sure {
+		if err := b.writeHeader(b.mu.sumsF); err != nil {
+			return err
+		}
+		b.mu.bad, b.mu.exact = nil, false
+	}
+	b.mu.sure = false
+	return nil
+}
+
+// settled says that all that was written since begin is durable.
+func (b *base) settled() {
+	b.mu.Lock()
+	b.mu.sure = true
+	b.mu.Unlock()
+}
+
 // createLocked makes the files when there are none.
 func (b *base) createLocked() error {
 	switch {
 	case b.mu.closed:
 		return ErrClosed
-	case b.mu.f != nil && b.mu.bad == nil:
-		return nil
-	case b.mu.f != nil: // the sums have no header that can be read
-		if err := b.writeHeader(b.mu.sumsF); err != nil {
-			return err
-		}
-		b.mu.bad = nil
+	case b.mu.f != nil:
 		return nil
 	}
 	f, err := b.fs.OpenFile("base.create", b.path, os.O_RDWR|os.O_CREATE, 0o600)

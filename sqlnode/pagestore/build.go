@@ -32,7 +32,7 @@ func (t *Tenant) build(ctx context.Context) {
 			if try > 1 {
 				select {
 				case <-ctx.Done():
-				case <-time.After(time.Second):
+				case <-time.After(t.g.cfg.retry):
 				}
 			}
 			more, err = t.buildOne(q)

@@ -404,6 +404,7 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 	for id, sections := range u.tenants {
 		if t, err := g.Tenant(id); err == nil && t.Failed() == nil {
 			if s := t.openStore(); s != nil {
+				s.base.settled()
 				s.absorbed(sections)
 			}
 		}
@@ -445,6 +446,9 @@ func (s *Store) absorb(ctx context.Context, sections []located) (int, error) {
 		}
 	}
 	last := sections[len(sections)-1].Next
+	if err := s.base.begin(); err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
 	s.mu.absorbing = last.TXID
 	s.mu.Unlock()

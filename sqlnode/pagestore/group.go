@@ -63,7 +63,8 @@ type Config struct {
 	// ScrubRate is how much Scrub reads, in bytes per second.
 	ScrubRate int64
 
-	pendingByte int64 // for tests with a small database that has a lock page
+	retry       time.Duration // between tries to build on a disk that fails
+	pendingByte int64         // for tests with a small database that has a lock page
 }
 
 func (c *Config) setDefaults() {
@@ -83,6 +84,7 @@ func (c *Config) setDefaults() {
 	def(&c.LTXBytes, 64<<20)
 	dur(&c.LTXAge, time.Hour)
 	dur(&c.LTXRetention, 24*time.Hour)
+	dur(&c.retry, time.Second)
 	dur(&c.MaxReaderAge, 30*time.Second)
 	def(&c.QueueBytes, 96<<20)
 	def(&c.GroupQueueBytes, 256<<20)

@@ -81,6 +81,14 @@ func (h *Handle) TakeErr() error {
 	return err
 }
 
+// because adds the Go error behind an error of SQLite.
+func (h *Handle) because(err error) error {
+	if cause := h.TakeErr(); cause != nil {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
 // TakeCommit returns what the newest transaction committed, once; nil when it changed nothing.
 func (h *Handle) TakeCommit() *Commit {
 	c := h.commit
@@ -421,7 +429,10 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 	defer func() { h.store.budget.recycle(scratch) }()
 	for _, pgno := range pgnos {
 		next := h.write[pgno]
-		var old []byte
+		var (
+			old    []byte
+			newSum wire.Checksum
+		)
 		if pgno <= prev.Pages {
 			if scratch == nil {
 				scratch = h.store.budget.newPage(h.pageSize())
@@ -438,8 +449,10 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 				return nil, err
 			}
 			sum ^= oldSum &^ wire.ChecksumFlag
+			newSum = txn.UpdateSum(pgno, oldSum, old, next)
+		} else {
+			newSum = txn.PageSum(pgno, next)
 		}
-		newSum := txn.PageSum(pgno, next)
 		sum ^= newSum &^ wire.ChecksumFlag
 		if err := h.enc.Page(pgno, old, next, newSum); err != nil {
 			return nil, err

@@ -156,7 +156,7 @@ type rig struct {
 }
 
 func testConfig(t testing.TB) Config {
-	return Config{ID: 2, Dir: t.TempDir(), FS: disk.OS(), CheckpointAge: time.Hour, LTXAge: time.Hour}
+	return Config{ID: 2, Dir: t.TempDir(), FS: disk.OS(), CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40}
 }
 
 func newRig(t testing.TB, cfg Config) *rig {
@@ -168,9 +168,17 @@ func newRig(t testing.TB, cfg Config) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
+	if err := r.tryStart(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// tryStart is start, on a disk that may fail.
+func (r *rig) tryStart() error {
+	r.cfg.retry = time.Millisecond
 	g, err := r.log.start(r.cfg)
 	if err != nil {
-		r.t.Fatal(err)
+		return err
 	}
 	r.g, r.ended = g, false
 	ctx, cancel := context.WithCancel(context.Background())
@@ -178,6 +186,7 @@ func (r *rig) start() {
 	for range 2 {
 		r.wg.Go(func() { g.buildLoop(ctx) })
 	}
+	return nil
 }
 
 func (r *rig) stop() {
@@ -372,7 +381,7 @@ func pagesOf(t testing.TB, s *Store) []byte {
 
 // memDisk is the configuration of a group on a disk that can crash.
 func memDisk(fs disk.FS) Config {
-	return Config{ID: 2, Dir: "/data/g2", FS: fs, CheckpointAge: time.Hour, LTXAge: time.Hour}
+	return Config{ID: 2, Dir: "/data/g2", FS: fs, CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40}
 }
 
 // tidy makes a checkpoint and absorbs it.
@@ -380,4 +389,17 @@ func (r *rig) tidy() {
 	r.t.Helper()
 	must(r.t, r.g.Checkpoint())
 	must(r.t, r.g.absorbAll(context.Background()))
+}
+
+// openPlain opens a file with SQLite's own VFS.
+func openPlain(t testing.TB, path string, f func(query func(sql string) string)) {
+	t.Helper()
+	c, err := sqlite.Open(path, "", sqlite.ReadOnly)
+	must(t, err)
+	defer c.Close()
+	f(func(sql string) string {
+		rows, err := queryOn(c, sql)
+		must(t, err)
+		return fmt.Sprint(rows)
+	})
 }

@@ -51,7 +51,7 @@ func (s *Store) openConn(gate Gate, temp *TempSpace, flags sqlite.OpenFlags) (*C
 		if _, unopened := vfs.opening.LoadAndDelete(name); unopened {
 			h.close()
 		}
-		return nil, fmt.Errorf("tenant %s: open connection: %w", s.id, err)
+		return nil, h.because(fmt.Errorf("tenant %s: open connection: %w", s.id, err))
 	}
 	vfs.temps.Store(c.TLS(), temp)
 	conn := &Conn{Conn: c, Handle: h, temp: temp}
@@ -59,7 +59,7 @@ func (s *Store) openConn(gate Gate, temp *TempSpace, flags sqlite.OpenFlags) (*C
 	setup := fmt.Sprintf("PRAGMA page_size=%d; PRAGMA journal_mode=MEMORY; PRAGMA locking_mode=NORMAL; PRAGMA temp_store=FILE;", s.pageSize)
 	if err := c.Exec(setup); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("tenant %s: prepare connection: %w", s.id, err)
+		return nil, h.because(fmt.Errorf("tenant %s: prepare connection: %w", s.id, err))
 	}
 	return conn, nil
 }

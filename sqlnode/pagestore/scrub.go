@@ -102,7 +102,7 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 	}
 	p.debt += int64(n)
 	const slice = 50 * time.Millisecond // waits are no shorter
-	d := time.Duration(p.debt) * time.Second / time.Duration(p.rate)
+	d := time.Duration(float64(p.debt) / float64(p.rate) * float64(time.Second))
 	if d < slice {
 		return nil
 	}

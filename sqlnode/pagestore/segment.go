@@ -260,7 +260,7 @@ func decodeTable(b []byte, limit int64) ([]*section, error) {
 		if k > len(b)/sectionPage {
 			return nil, fmt.Errorf("section %d: %d pages do not fit the table", i, k)
 		}
-		if s.offset < segmentHeader || s.offset+int64(k)*int64(s.PageSize) > limit {
+		if s.offset < segmentHeader || s.offset > limit-int64(k)*int64(s.PageSize) {
 			return nil, fmt.Errorf("section %d: %d pages at %d do not fit the file", i, k, s.offset)
 		}
 		s.pages = make([]sectionEntry, k)

@@ -217,7 +217,7 @@ func (t *Tenant) controlLocked(h *txn.Header, payload []byte) error {
 // Acquire opens the store if need be and keeps it open until Release.
 func (t *Tenant) Acquire() (*Store, error) {
 	t.mu.Lock()
-	if s := t.mu.store; s != nil && t.mu.failed == nil {
+	if s := t.mu.store; s != nil && t.mu.failed == nil && !t.mu.gone {
 		t.mu.refs++
 		t.mu.Unlock()
 		return s, nil

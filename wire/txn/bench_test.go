@@ -35,6 +35,16 @@ func BenchmarkPageSum(b *testing.B) {
 	}
 }
 
+func BenchmarkUpdateSum(b *testing.B) {
+	prev, sparse, _, _ := benchPages()
+	sum := PageSum(7, prev)
+	b.SetBytes(4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		UpdateSum(7, sum, prev, sparse)
+	}
+}
+
 func BenchmarkEncodePage(b *testing.B) {
 	prev, sparse, text, random := benchPages()
 	for name, next := range map[string][]byte{"sparse": sparse, "text": text, "random": random} {

@@ -44,6 +44,15 @@ func appendDelta(dst, prev, next []byte, limit int) (_ []byte, ok bool) {
 // firstDifference returns the first index from i on in which a and b differ,
 // or their length.
 func firstDifference(a, b []byte, i int) int {
+	for ; i+32 <= len(a) && i+32 <= len(b); i += 32 {
+		p, q := a[i:i+32:i+32], b[i:i+32:i+32]
+		if (binary.LittleEndian.Uint64(p)^binary.LittleEndian.Uint64(q))|
+			(binary.LittleEndian.Uint64(p[8:])^binary.LittleEndian.Uint64(q[8:]))|
+			(binary.LittleEndian.Uint64(p[16:])^binary.LittleEndian.Uint64(q[16:]))|
+			(binary.LittleEndian.Uint64(p[24:])^binary.LittleEndian.Uint64(q[24:])) != 0 {
+			break
+		}
+	}
 	for ; i+8 <= len(a) && i+8 <= len(b); i += 8 {
 		if x := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); x != 0 {
 			return i + bits.TrailingZeros64(x)/8

@@ -106,6 +106,29 @@ func TestPageSum(t *testing.T) {
 	}
 }
 
+func TestUpdateSum(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, size := range []int{0, 1, 100, 512, 1024, 4096, 65536} {
+		prev := make([]byte, size)
+		for i := range prev {
+			prev[i] = byte(r.Uint32())
+		}
+		next := bytes.Clone(prev)
+		sum := PageSum(77, prev)
+		for n := range 200 {
+			if size > 0 {
+				at := r.IntN(size)
+				for i := range min(r.IntN(1+n), size-at) {
+					next[at+i] ^= byte(r.Uint32())
+				}
+			}
+			if got, want := UpdateSum(77, sum, prev, next), PageSum(77, next); got != want {
+				t.Fatalf("%d bytes, change %d: got %s, want %s", size, n, got, want)
+			}
+		}
+	}
+}
+
 func TestHeaderRoundTrip(t *testing.T) {
 	full := Header{
 		Kind: Transaction, Flags: FlagParts | FlagImport,
@@ -555,6 +578,7 @@ func TestAllocations(t *testing.T) {
 		"encode":        func() { tx.encode(t, &e) },
 		"decode header": func() { DecodeHeader(entry) },
 		"page sum":      func() { PageSum(1, dst) },
+		"updated sum":   func() { UpdateSum(1, 5, dst, dst) },
 		"pages": func() {
 			h, body, _ := Split(entry)
 			for p, err := range Pages(&h, body) {

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nearsql/nearsql/scripts/bench/load"
+)
+
+// httpConns is how many connections are kept open.
+const httpConns = 64
+
+// http loads a node over HTTP: point reads beside an echo, then inserts beside the disk.
+func (b *bench) http() (err error) {
+	dir, err := b.subdir("http")
+	if err != nil {
+		return err
+	}
+	node, err := b.startNode(filepath.Join(dir, "data"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.stop()) }()
+	if err := node.createTenant(b.ctx, "bench"); err != nil {
+		return err
+	}
+	if err := b.httpReads(node); err != nil {
+		return err
+	}
+	return b.httpInserts(node, dir)
+}
+
+// httpReads compares point reads with the echo.
+func (b *bench) httpReads(node *process) (err error) {
+	echo, err := b.self("echo.log", "echo")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, echo.stop()) }()
+	ours, err := load.Dial(node.addr, httpConns)
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
+	theirs, err := load.Dial(echo.addr, httpConns)
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	row := []byte(`"rows":[["` + rowText)
+	reads := load.Run{Request: func(dst []byte, i int64) []byte { return node.read(dst, "bench", i) },
+		Check: func(_ int64, status int, body []byte) error {
+			if status != 200 || !bytes.Contains(body, row) {
+				return &load.StatusError{Status: status, Body: string(body)}
+			}
+			return nil
+		}}
+	echoes := load.Run{Request: func(dst []byte, i int64) []byte { return echo.read(dst, "bench", i) }}
+	var rates, bare []float64
+	var last *load.Result
+	for i := range b.rounds + 1 {
+		reads.Duration, echoes.Duration = b.httpTurn, b.httpTurn
+		if i == 0 { // to warm up
+			reads.Duration, echoes.Duration = b.httpTurn/3, b.httpTurn/3
+		}
+		r, err := ours.Run(b.ctx, reads)
+		if err != nil {
+			return err
+		}
+		e, err := theirs.Run(b.ctx, echoes)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			rates, bare, last = append(rates, r.PerSecond()), append(bare, e.PerSecond()), r
+		}
+	}
+	b.say("http: point reads over %d connections %.0f/s, p50 %s, p99 %s; echo %.0f/s; the load generator shares the CPUs", httpConns,
+		median(rates), us(last.Latency.Quantile(0.5)), us(last.Latency.Quantile(0.99)), median(bare))
+	b.figure("http_read64", median(rates), "per_s")
+	b.figure("http_read64_vs_echo", median(ratios(rates, bare)), "x")
+	return nil
+}
+
+// httpInserts measures acknowledged inserts, and what the disk can do.
+func (b *bench) httpInserts(node *process, dir string) error {
+	pool, err := load.Dial(node.addr, httpConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	run := load.Run{Duration: b.insertTurn / 4, Request: func(dst []byte, i int64) []byte { return node.insert(dst, "bench", i) }}
+	if _, err := pool.Run(b.ctx, run); err != nil { // to warm up
+		return err
+	}
+	run.Duration = b.insertTurn
+	var rates, groups, syncs, p50, p99 []float64
+	for range b.rounds {
+		s, err := syncRate(filepath.Join(dir, "sync"), b.diskTurn)
+		if err != nil {
+			return err
+		}
+		before, err := node.metric(b.ctx, "nearsql_write_groups_total")
+		if err != nil {
+			return err
+		}
+		r, err := pool.Run(b.ctx, run)
+		if err != nil {
+			return err
+		}
+		after, err := node.metric(b.ctx, "nearsql_write_groups_total")
+		if err != nil {
+			return err
+		}
+		rates, syncs = append(rates, r.PerSecond()), append(syncs, s)
+		groups = append(groups, (after-before)/r.Elapsed.Seconds())
+		p50, p99 = append(p50, ms(r.Latency.Quantile(0.5))), append(p99, ms(r.Latency.Quantile(0.99)))
+	}
+	b.say("http: durable inserts over %d connections into one tenant: %.0f/s in %.0f transactions/s, p50 %.2f ms, p99 %.2f ms; the disk alone: %.0f syncs/s of 512 B",
+		httpConns, median(rates), median(groups), median(p50), median(p99), median(syncs))
+	b.figure("acked_insert64", median(rates), "per_s")
+	b.figure("acked_insert64_p50", median(p50), "ms")
+	b.figure("acked_insert64_p99", median(p99), "ms")
+	b.figure("disk_syncs", median(syncs), "per_s")
+	return nil
+}
+
+// syncRate appends 512 bytes to a file and syncs it, again and again.
+func syncRate(path string, d time.Duration) (_ float64, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
+	block := make([]byte, 512)
+	began := time.Now()
+	for n := 1; ; n++ {
+		if _, err := f.Write(block); err != nil {
+			return 0, err
+		}
+		if err := datasync(f); err != nil {
+			return 0, err
+		}
+		if took := time.Since(began); took >= d {
+			return float64(n) / took.Seconds(), nil
+		}
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func us(d time.Duration) string { return fmt.Sprintf("%d us", d.Microseconds()) }

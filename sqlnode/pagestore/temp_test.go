@@ -1,0 +1,119 @@
+package pagestore
+
+import (
+	"os"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
+)
+
+// TestTempSpace bounds what a sort may put into temporary files.
+func TestTempSpace(t *testing.T) {
+	r, w, _ := newTable(t, testConfig(t))
+	mustExec(t, w, "with recursive c(i) as (select 1 union all select i+1 from c where i<4000) insert into t(a) select hex(randomblob(500)) from c")
+	var total atomic.Int64
+	dir := t.TempDir()
+	open := func(max int64) (*Conn, *TempSpace) {
+		space := &TempSpace{Dir: dir, Max: max, Total: &total}
+		s, err := r.tenant(1).Acquire()
+		must(t, err)
+		c, err := s.OpenReader(space)
+		must(t, err)
+		mustExec(t, c, "pragma cache_size=10")
+		return c, space
+	}
+	const sort = "select a from t order by a"
+	small, space := open(1 << 20)
+	other, otherSpace := open(64 << 20)
+	_, err := query(small, sort)
+	if sqlite.ErrorCode(err) != sqlite.CodeFull || !space.TakeFull() {
+		t.Fatalf("got %v", err)
+	}
+	if space.TakeFull() || space.Used() != 0 {
+		t.Fatalf("%d bytes are used afterwards", space.Used())
+	}
+	want(t, small, "select count(*) from t", "[[4000]]") // it goes on
+	// The space of another connection is its own; it is in use while the statement runs.
+	s, _, err := other.Prepare(sort, false)
+	must(t, err)
+	for range 5 {
+		if ok, err := s.Step(); !ok || err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := otherSpace.Used(); n < 3<<20 || n != total.Load() {
+		t.Fatalf("a sort of 4 MB uses %d bytes, the node %d", n, total.Load())
+	}
+	if names, _ := os.ReadDir(dir); len(names) > 0 {
+		t.Errorf("temporary files have names: %v", names)
+	}
+	must(t, s.Finalize())
+	if otherSpace.TakeFull() || otherSpace.Used() != 0 || total.Load() != 0 {
+		t.Fatalf("%d bytes are used afterwards, the node %d", otherSpace.Used(), total.Load())
+	}
+	small.Close()
+	other.Close()
+	// A writer's VACUUM goes through a temporary database too.
+	st, err := r.tenant(1).Acquire()
+	must(t, err)
+	space = &TempSpace{Max: 1 << 20, Total: &total}
+	vw, err := r.tenant(1).OpenWriter(st, space)
+	must(t, err)
+	defer vw.Close()
+	head := st.Head()
+	if err := exec(vw, "vacuum"); sqlite.ErrorCode(err) != sqlite.CodeFull || !space.TakeFull() || st.Head() != head {
+		t.Fatalf("got %v", err)
+	}
+	space.Max = 0
+	mustExec(t, vw, "vacuum")
+	if total.Load() != 0 {
+		t.Fatalf("%d bytes are used afterwards", total.Load())
+	}
+}
+
+// TestTempFile compares a temporary file with a slice.
+func TestTempFile(t *testing.T) {
+	space := &TempSpace{Dir: t.TempDir()}
+	f := &tempFile{space: space}
+	var model []byte
+	grow := func(n int) {
+		if n > len(model) {
+			model = append(model, make([]byte, n-len(model))...)
+		}
+	}
+	for i, c := range []struct{ off, n, cut int }{
+		{0, 10, -1}, {100, 50, -1}, {0, 0, 60}, {0, 0, 200}, {70, 5, -1}, {200 << 10, 1000, -1}, {50 << 10, 10, 100 << 10},
+		{300 << 10, 4096, -1}, {0, 100, -1}, {0, 0, 260 << 10}, {290 << 10, 7, -1}, {0, 0, 400 << 10}, {1, 1, 3}, {0, 0, 0},
+	} {
+		b := make([]byte, c.n)
+		for j := range b {
+			b[j] = byte(i + j)
+		}
+		if c.n > 0 {
+			if rc := f.writeAt(b, int64(c.off)); rc != 0 {
+				t.Fatal(rc)
+			}
+			grow(c.off + c.n)
+			copy(model[c.off:], b)
+		}
+		if c.cut >= 0 {
+			if rc := f.truncate(int64(c.cut)); rc != 0 {
+				t.Fatal(rc)
+			}
+			grow(c.cut)
+			model = model[:c.cut:c.cut]
+		}
+		got := make([]byte, len(model)+10)
+		if rc := f.readAt(got, 0); rc == 0 {
+			t.Fatal("no short read beyond the end")
+		}
+		if string(got[:len(model)]) != string(model) || space.Used() != int64(len(model)) {
+			t.Fatalf("step %d: content differs, or %d bytes are used of %d", i, space.Used(), len(model))
+		}
+	}
+	f.close()
+	if space.Used() != 0 {
+		t.Fatal(space.Used())
+	}
+}
