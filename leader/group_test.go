@@ -439,6 +439,9 @@ type outcomes struct {
 	indexes []uint64 // of those acknowledged
 }
 
+// numberedEntry is what recovered reads.
+func numberedEntry(i int) string { return fmt.Sprintf("%d.%0*d", i, i%50, 0) }
+
 // workload proposes n entries, of which up to inFlight wait, with snapshots in between.
 func workload(l *life, n, inFlight int) *outcomes {
 	o := &outcomes{}
@@ -461,7 +464,7 @@ func workload(l *life, n, inFlight int) *outcomes {
 			}()
 		}
 		wg.Add(1)
-		l.Propose([]byte(fmt.Sprintf("%d.%0*d", i, i%50, 0)), func(r any, err error) {
+		l.Propose([]byte(numberedEntry(i)), func(r any, err error) {
 			defer wg.Done()
 			o.mu.Lock()
 			defer o.mu.Unlock()

@@ -2,6 +2,7 @@ package leader
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/raft"
 )
@@ -49,6 +50,9 @@ func (g *Group) lastCommand(commit uint64) (uint64, error) {
 	applied := g.run.fsm.applied()
 	for i := commit; i > applied; i-- {
 		command, err := g.run.store.IsCommand(i)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			break // a snapshot has it, so the machine was given all up to it
+		}
 		if err != nil {
 			return 0, &LogError{Group: g.cfg.Group, Err: err}
 		}
@@ -56,7 +60,7 @@ func (g *Group) lastCommand(commit uint64) (uint64, error) {
 			return i, nil
 		}
 	}
-	return applied, nil
+	return g.run.fsm.applied(), nil
 }
 
 // WaitApplied returns when the machine has been given the entry at index,

@@ -315,12 +315,20 @@ func (s *Store) DeleteRange(first, last uint64) error {
 	return s.Err() // raft-wal deletes files without telling of errors
 }
 
-// IsCommand says whether the entry at index, which must be in the log, is a
-// command.
+// IsCommand says whether the entry at index is a command. The error of one that
+// was deleted is raft.ErrLogNotFound.
 func (s *Store) IsCommand(index uint64) (bool, error) {
 	if index > s.opened {
+		// DeleteRange deletes from the log first: what is in the log here is in others too.
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		first, err := s.wal.FirstIndex()
+		if err != nil {
+			return false, err
+		}
+		if index < first || first == 0 {
+			return false, raft.ErrLogNotFound
+		}
 		_, found := slices.BinarySearch(s.mu.others, index)
 		return !found, nil
 	}
