@@ -10,6 +10,7 @@ type class uint8
 const (
 	classEmpty   class = iota // blanks and comments only
 	classRead                 // SELECT, VALUES, EXPLAIN, PRAGMAs that only read
+	classCheck                // PRAGMA integrity_check: a read, on a new connection
 	classWrite                // INSERT, UPDATE, DELETE, REPLACE: may share a transaction with others
 	classAlone                // DDL and the like: a transaction without others
 	classSession              // a PRAGMA that sets a switch of the connection
@@ -238,6 +239,8 @@ func classifyPragma(sql string, i int) class {
 	rule := pragmaRules[n]
 	hasValue := ok && (t.text == "=" || t.text == "(")
 	switch {
+	case n == "integrity_check" || n == "quick_check":
+		return classCheck
 	case looksOnly[n]:
 		return classRead
 	case n == "incremental_vacuum" || n == "optimize":

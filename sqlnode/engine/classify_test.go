@@ -24,7 +24,7 @@ var classCorpus = []struct {
 	{"CREATE TABLE x(a)", classAlone}, {"DROP TABLE x", classAlone}, {"ALTER TABLE t ADD COLUMN b", classAlone}, {"REINDEX", classAlone}, {"ANALYZE", classAlone},
 	{"VACUUM", classVacuum}, {"VACUUM main", classVacuum}, {"VACUUM INTO 'x'", classRefused}, {"VACUUM main INTO 'x'", classRefused}, {"ATTACH 'x' AS y", classRefused}, {"DETACH y", classRefused},
 	{"BEGIN", classControl}, {"COMMIT", classControl}, {"END", classControl}, {"ROLLBACK", classControl}, {"SAVEPOINT x", classControl}, {"RELEASE x", classControl}, {"\uFEFFROLLBACK TO x", classControl},
-	{"PRAGMA", classRead}, {"PRAGMA main.", classRead}, {"PRAGMA table_info(t)", classRead}, {"PRAGMA table_info='t'", classRead}, {"PRAGMA integrity_check(5)", classRead}, {"PRAGMA foreign_keys", classRead},
+	{"PRAGMA", classRead}, {"PRAGMA main.", classRead}, {"PRAGMA table_info(t)", classRead}, {"PRAGMA table_info='t'", classRead}, {"PRAGMA integrity_check(5)", classCheck}, {"PRAGMA main.Quick_Check", classCheck}, {"PRAGMA foreign_keys", classRead},
 	{"PRAGMA foreign_keys=off", classSession}, {"PRAGMA main.foreign_keys(0)", classSession}, {"PRAGMA \"foreign_keys\" = off", classSession}, {"pragma Case_Sensitive_Like = 1", classSession},
 	{"PRAGMA user_version", classRead}, {"PRAGMA user_version=5", classAlone}, {"PRAGMA main . user_version ( 5 )", classAlone}, {"PRAGMA incremental_vacuum", classAlone}, {"PRAGMA optimize", classAlone}, {"PRAGMA nothing=1", classRead},
 }

@@ -38,14 +38,18 @@ type DB struct {
 		opened bool
 	}
 	openMu sync.Mutex // held while the store is opened
+
+	prev *DB               // the tenant's DB before this one; of the writer, or of shut when there is none
+	gone chan struct{}     // closed by shut: the writer has ended
+	last *pagestore.Commit // the writer's newest; set before gone is closed
 }
 
 var errDBClosed = errors.New("the tenant was closed meanwhile")
 
-func newDB(e *Engine, t *pagestore.Tenant) *DB {
+func newDB(e *Engine, t *pagestore.Tenant, prev *DB) *DB {
 	asked := t.Record().Limits
 	l := asked.WithDefaults()
-	return &DB{e: e, t: t, asked: asked, limits: l,
+	return &DB{e: e, t: t, asked: asked, limits: l, prev: prev, gone: make(chan struct{}),
 		inFlight: make(chan struct{}, l.InFlight), readers: make(chan struct{}, l.Readers)}
 }
 
@@ -104,11 +108,30 @@ func (db *DB) shut() {
 	}
 	if w != nil {
 		w.stop()
+		db.last = w.last
+	}
+	if db.prev != nil {
+		db.last = db.inherit()
+	}
+	close(db.gone)
+	if db.last == nil {
+		db.e.settled(db)
+	} else {
+		db.last.Then(func(error) { db.e.settled(db) })
 	}
 	if opened {
 		db.t.Release()
 		db.e.Stats.Closed.Add(1)
 	}
+}
+
+// inherit waits until the writer of the DB before this one has ended: a store takes one at a time.
+// It returns that writer's newest commit, on which this DB's answers may rest.
+func (db *DB) inherit() *pagestore.Commit {
+	p := db.prev
+	db.prev = nil
+	<-p.gone
+	return p.last
 }
 
 // renew closes all connections: the store was replaced under them.
@@ -127,8 +150,10 @@ func (db *DB) temp() *pagestore.TempSpace {
 	return &pagestore.TempSpace{Dir: db.e.cfg.TempDir, Max: db.e.cfg.TempMax, Total: &db.e.Stats.TempBytes}
 }
 
-// reader lends a reading connection; giveBack must follow.
-func (db *DB) reader(ctx context.Context) (*conn, int, error) {
+// reader lends a reading connection; giveBack must follow. fresh asks for one without a past: FTS5's
+// part of PRAGMA integrity_check compares with what it remembers of earlier transactions
+// (sqlite3Fts5IndexIntegrityCheck does not look whether others have written since).
+func (db *DB) reader(ctx context.Context, fresh bool) (*conn, int, error) {
 	select {
 	case db.readers <- struct{}{}:
 	default:
@@ -149,9 +174,13 @@ func (db *DB) reader(ctx context.Context) (*conn, int, error) {
 		c := db.mu.idle[n-1]
 		db.mu.idle = db.mu.idle[:n-1]
 		db.mu.Unlock()
-		return c, epoch, nil
+		if !fresh {
+			return c, epoch, nil
+		}
+		c.close()
+	} else {
+		db.mu.Unlock()
 	}
-	db.mu.Unlock()
 	c, err := db.openReader(store)
 	if err != nil {
 		<-db.readers
@@ -250,7 +279,7 @@ func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 		}
 		return x, err
 	}
-	x, err := db.read(ctx, q, req, sink)
+	x, err := db.read(ctx, q, req, plan.fresh, sink)
 	if err != errDBClosed {
 		e.Stats.Reads.Add(1)
 	}
@@ -261,6 +290,7 @@ func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 type plan struct {
 	write bool // on the writer
 	alone bool // in a transaction of its own
+	fresh bool // on a connection that has no past
 	first class
 	kinds []class // of a batch
 }
@@ -307,6 +337,8 @@ func (db *DB) plan(req *wire.Request, rec *tenant.Tenant) (plan, *wire.Error) {
 				return p, wire.NewError(wire.CodeSQLNotAllowed, "VACUUM cannot be part of a batch").At(i + 1)
 			}
 			p.write, p.alone = true, true
+		case classCheck:
+			p.fresh = true
 		case classWrite:
 			p.write = true
 		case classAlone:
@@ -325,15 +357,18 @@ func (db *DB) plan(req *wire.Request, rec *tenant.Tenant) (plan, *wire.Error) {
 }
 
 // read runs a request that only reads, on one state.
-func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, sink wire.Sink) (Executed, error) {
+func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, fresh bool, sink wire.Sink) (Executed, error) {
 	if req.Consistency == wire.Strong {
 		if err := q.Confirm(ctx); err != nil {
 			return Executed{}, convert(err, nil)
 		}
 	}
 	count := &countingSink{Sink: sink}
+	if !req.Stream {
+		count.maxRows, count.maxBytes = db.limits.AnswerRows, db.limits.AnswerBytes
+	}
 	for try := 0; ; try++ {
-		x, err := db.readOnce(ctx, req, count)
+		x, err := db.readOnce(ctx, req, fresh, count)
 		if err == errReplacedStore && !count.any && try < 3 {
 			continue
 		}
@@ -347,8 +382,8 @@ func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, sink wire.S
 
 var errReplacedStore = fmt.Errorf("store was replaced: %w", pagestore.ErrReplaced)
 
-func (db *DB) readOnce(ctx context.Context, req *wire.Request, sink wire.Sink) (Executed, error) {
-	c, epoch, err := db.reader(ctx)
+func (db *DB) readOnce(ctx context.Context, req *wire.Request, fresh bool, sink wire.Sink) (Executed, error) {
+	c, epoch, err := db.reader(ctx, fresh)
 	if err != nil {
 		if replaced(err) {
 			db.renew()
@@ -405,11 +440,14 @@ func (c *conn) runReads(req *wire.Request, limit time.Duration, sink wire.Sink) 
 	return nil
 }
 
-// countingSink counts rows, and remembers whether anything was given.
+// countingSink counts rows, and remembers whether anything was given. An answer that is held in
+// memory has limits.
 type countingSink struct {
 	wire.Sink
-	any  bool
-	rows int64
+	maxRows, maxBytes int64 // limits; 0 means none
+
+	any         bool
+	rows, bytes int64
 }
 
 func (s *countingSink) Begin(n int, cols []wire.Column) error {
@@ -419,5 +457,16 @@ func (s *countingSink) Begin(n int, cols []wire.Column) error {
 
 func (s *countingSink) Row(row []wire.Value) error {
 	s.rows++
+	if s.maxRows > 0 && s.rows > s.maxRows {
+		return wire.NewError(wire.CodeRowsTooLarge, "the answer has more than %d rows, the tenant's limit; stream it as NDJSON, or ask for less", s.maxRows)
+	}
+	if s.maxBytes > 0 {
+		for _, v := range row {
+			s.bytes += int64(v.Size())
+		}
+		if s.bytes > s.maxBytes {
+			return wire.NewError(wire.CodeAnswerTooLarge, "the answer takes more than %d bytes, the tenant's limit; stream it as NDJSON, or ask for less", s.maxBytes)
+		}
+	}
 	return s.Sink.Row(row)
 }

@@ -82,9 +82,10 @@ type Engine struct {
 
 	mu struct {
 		sync.Mutex
-		open   map[*pagestore.Tenant]*DB
-		lru    list.List // *DB, most recent first
-		closed bool
+		open    map[*pagestore.Tenant]*DB
+		closing map[*pagestore.Tenant]*DB // forgotten, but still at work or with commits in the log
+		lru     list.List                 // *DB, most recent first
+		closed  bool
 	}
 }
 
@@ -93,6 +94,7 @@ func New(cfg Config) *Engine {
 	cfg.setDefaults()
 	e := &Engine{cfg: cfg}
 	e.mu.open = map[*pagestore.Tenant]*DB{}
+	e.mu.closing = map[*pagestore.Tenant]*DB{}
 	return e
 }
 
@@ -147,7 +149,7 @@ func (e *Engine) acquire(t *pagestore.Tenant) (*DB, error) {
 		}
 		db := e.mu.open[t]
 		if db == nil {
-			db = newDB(e, t)
+			db = newDB(e, t, e.mu.closing[t])
 			e.mu.open[t] = db
 			db.elem = e.mu.lru.PushFront(db)
 		} else {
@@ -197,7 +199,17 @@ func (e *Engine) forgetLocked(db *DB) {
 	if e.mu.open[db.t] == db {
 		delete(e.mu.open, db.t)
 		e.mu.lru.Remove(db.elem)
+		e.mu.closing[db.t] = db
 	}
+}
+
+// settled is called when nothing of db is under way any more.
+func (e *Engine) settled(db *DB) {
+	e.mu.Lock()
+	if e.mu.closing[db.t] == db {
+		delete(e.mu.closing, db.t)
+	}
+	e.mu.Unlock()
 }
 
 func (e *Engine) closeIdle(before time.Time) {

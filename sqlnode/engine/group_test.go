@@ -62,7 +62,7 @@ func (r *rig) holdWriter(tn *pagestore.Tenant) (resume func()) {
 
 const (
 	slow     = "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<%d) "
-	slowRows = 200_000 // longer than a group waits, on any machine
+	slowRows = 200_000 / slowdown // longer than a group waits, on any machine
 )
 
 // TestGroupIsolation: each request of a group gets exactly its own outcome, and the effects of
@@ -257,4 +257,21 @@ func TestRefusedCommitOfAGroup(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 	r.want(tn, "SELECT count(*) FROM t", "[[8]]")
+}
+
+// TestDeferredKeyMendedByAnother: a request that breaks a deferred key fails also when another of its group
+// would mend it before the commit.
+func TestDeferredKeyMendedByAnother(t *testing.T) {
+	r := newRig(t, Config{InFlight: 1})
+	tn := r.create(1, tenant.Limits{})
+	r.exec(tn, "CREATE TABLE p(id INTEGER PRIMARY KEY)")
+	r.exec(tn, "CREATE TABLE c(p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)")
+	replies := r.group(tn, one("INSERT INTO p VALUES(1)"), one("INSERT INTO c VALUES(99)"), one("DELETE FROM c WHERE p=99 RETURNING p"))
+	if codeOf(replies[1].err) != wire.CodeSQLiteConstraintForeignKey {
+		t.Errorf("got %v, want a broken key", replies[1].err)
+	}
+	if replies[2].err != nil || len(replies[2].res[0].Rows) != 0 {
+		t.Errorf("the other saw what never was: %v, %v", replies[2].res, replies[2].err)
+	}
+	r.want(tn, "SELECT count(*) FROM p", "[[1]]")
 }

@@ -144,7 +144,7 @@ func boom(t testing.TB, r *rig, tn *pagestore.Tenant) {
 	r.e.mu.Lock()
 	db := r.e.mu.open[tn]
 	r.e.mu.Unlock()
-	c, epoch, err := db.reader(context.Background())
+	c, epoch, err := db.reader(context.Background(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

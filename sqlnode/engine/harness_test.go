@@ -25,9 +25,11 @@ func TestMain(m *testing.M) {
 		crashChild(name)
 		os.Exit(0)
 	}
-	if _, err := sqlite.InstallPageCache(sqlite.PageCacheConfig{BudgetBytes: 256 << 20}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if !raceEnabled {
+		if _, err := sqlite.InstallPageCache(sqlite.PageCacheConfig{BudgetBytes: 256 << 20}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -40,7 +42,8 @@ type testLog struct {
 	hold    bool
 	held    []heldEntry
 	down    error
-	arrived chan struct{} // told of each entry that is held
+	queue   chan heldEntry // see async; nil: entries are committed by who proposes them
+	arrived chan struct{}  // told of each entry that is held
 }
 
 type heldEntry struct {
@@ -64,10 +67,40 @@ func (l *testLog) Propose(entry []byte, done func(any, error)) {
 		done(nil, err)
 		return
 	}
+	if l.queue != nil {
+		l.queue <- heldEntry{entry, done}
+		l.mu.Unlock()
+		return
+	}
 	l.index++
 	resp := l.g.Apply(l.index, 1, entry)
 	l.mu.Unlock()
 	done(resp, nil)
+}
+
+// async has a goroutine of its own commit all entries from now on, as a real log does.
+func (l *testLog) async(t testing.TB) {
+	queue, over := make(chan heldEntry, 1024), make(chan struct{})
+	l.mu.Lock()
+	l.queue = queue
+	l.mu.Unlock()
+	go func() {
+		defer close(over)
+		for h := range queue {
+			l.mu.Lock()
+			l.index++
+			resp := l.g.Apply(l.index, 1, h.entry)
+			l.mu.Unlock()
+			h.done(resp, nil)
+		}
+	}()
+	t.Cleanup(func() {
+		l.mu.Lock()
+		l.queue = nil
+		l.mu.Unlock()
+		close(queue)
+		<-over
+	})
 }
 
 func (l *testLog) setHold(on bool) { l.mu.Lock(); l.hold = on; l.mu.Unlock() }

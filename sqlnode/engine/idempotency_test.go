@@ -125,7 +125,7 @@ func (r *rig) outcomes(id wire.TenantID) (n int64) {
 	r.e.mu.Lock()
 	db := r.e.mu.open[tn]
 	r.e.mu.Unlock()
-	c, epoch, err := db.reader(context.Background())
+	c, epoch, err := db.reader(context.Background(), false)
 	if err != nil {
 		r.t.Fatal(err)
 	}

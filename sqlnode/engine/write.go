@@ -56,15 +56,18 @@ const (
 	outcomePatience = 2 * time.Second
 )
 
-// writer runs a tenant's writing requests, one transaction at a time, from its own goroutine.
+// writer runs a tenant's writing requests, one transaction at a time: from its own goroutine, or from
+// that of a request which finds it at rest and nobody in line, and is spared the way there.
 type writer struct {
 	db   *DB
+	work sync.Mutex // held while a transaction runs: by whom conn and last may be used
 	conn *conn
 
 	mu struct {
 		sync.Mutex
-		line   []*job
-		closed bool
+		line    []*job
+		crowded bool // the newest from the line were several: to wait in line together is cheaper
+		closed  bool
 	}
 	wake chan struct{} // has room for one
 	quit chan struct{} // closed by stop
@@ -83,8 +86,10 @@ func (db *DB) write(ctx context.Context, q Quorum, req *wire.Request, p plan, si
 	if err != nil {
 		return Executed{}, err
 	}
-	if err := w.enqueue(j); err != nil {
-		return Executed{}, err
+	if !w.runNow(j) {
+		if err := w.enqueue(j); err != nil {
+			return Executed{}, err
+		}
 	}
 	select {
 	case <-j.over:
@@ -136,6 +141,24 @@ func (db *DB) writer() (*writer, error) {
 	return db.mu.w, nil
 }
 
+// runNow runs a job at once if nothing else runs or waits, and says whether it did.
+func (w *writer) runNow(j *job) bool {
+	w.mu.Lock()
+	ok := !w.mu.closed && !w.mu.crowded && len(w.mu.line) == 0 && w.work.TryLock()
+	w.mu.Unlock()
+	if !ok {
+		return false
+	}
+	defer w.work.Unlock()
+	select {
+	case w.slot <- struct{}{}:
+	default:
+		return false
+	}
+	w.runGroup([]*job{j})
+	return true
+}
+
 func (w *writer) enqueue(j *job) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,21 +198,33 @@ func (w *writer) stop() {
 
 func (w *writer) run() {
 	defer close(w.done)
-	defer w.drop()
+	defer func() {
+		w.work.Lock() // what runNow runs ends first
+		defer w.work.Unlock()
+		w.drop()
+	}()
+	defer w.refuseLine()
 	for w.takeSlot() { // wait until the log has room: meanwhile the line grows, and so does the group
-		group := w.take()
-		for group == nil {
+		for !w.runLine() {
 			select {
 			case <-w.wake:
-				group = w.take()
 			case <-w.quit:
-				w.refuseLine()
 				return
 			}
 		}
-		w.runGroup(group)
 	}
-	w.refuseLine()
+}
+
+// runLine runs those at the head of the line, and says whether there were any.
+func (w *writer) runLine() bool {
+	w.work.Lock()
+	defer w.work.Unlock()
+	group := w.take()
+	if group == nil {
+		return false
+	}
+	w.runGroup(group)
+	return true
 }
 
 // takeSlot waits for a place in the log; false means that the writer is to end.
@@ -226,6 +261,7 @@ func (w *writer) take() []*job {
 			n++
 		}
 	}
+	w.mu.crowded = n > 1
 	group := make([]*job, n)
 	copy(group, line)
 	rest := copy(line, line[n:])
@@ -241,6 +277,9 @@ func (w *writer) open() error {
 	}
 	if w.conn != nil {
 		return nil
+	}
+	if w.db.prev != nil {
+		w.last = w.db.inherit()
 	}
 	w.db.mu.Lock()
 	store := w.db.mu.store

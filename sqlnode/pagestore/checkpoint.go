@@ -439,12 +439,7 @@ func (s *Store) absorb(ctx context.Context, sections []located) (int, error) {
 		l location
 		n uint32
 	}
-	newest := map[uint32]location{}
-	for _, l := range sections {
-		for i, p := range l.pages {
-			newest[p.pgno] = location{l.file, l.pageOffset(i), p.sum}
-		}
-	}
+	newest := newestPages(sections)
 	last := sections[len(sections)-1].Next
 	if err := s.base.begin(); err != nil {
 		return 0, err
@@ -460,7 +455,7 @@ func (s *Store) absorb(ctx context.Context, sections []located) (int, error) {
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.n, b.n) })
 	batch := make([]basePage, 0, absorbBatch)
-	buf := make([]byte, absorbBatch*s.pageSize)
+	buf := make([]byte, min(absorbBatch, len(places))*s.pageSize)
 	for len(places) > 0 {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -495,6 +490,17 @@ type location struct {
 	file *pageFile
 	off  int64
 	sum  wire.Checksum
+}
+
+// newestPages is where the newest content of each page in sections lies: a later section counts.
+func newestPages(sections []located) map[uint32]location {
+	newest := map[uint32]location{}
+	for _, l := range sections {
+		for i, p := range l.pages {
+			newest[p.pgno] = location{l.file, l.pageOffset(i), p.sum}
+		}
+	}
+	return newest
 }
 
 // copyOut puts the base's page in the chain, as older than all, if a reader
@@ -537,11 +543,17 @@ func (s *Store) absorbed(sections []located) {
 	defer s.mu.Unlock()
 	last := sections[len(sections)-1].Next
 	s.mu.baseTX, s.mu.basePages = last.TXID, last.Pages
-	// All of them, since pages that were made and cut off again are in no section.
-	for pgno, c := range s.mu.chains {
-		for i := 0; i+1 < len(c) && c[i+1].tx <= last.TXID; i++ {
-			c[i].old = true
+	// What the base got lies in the unit's files, as all of a unit left memory before. Other versions that
+	// are no newer are old; the one between them and the next may be pruned already.
+	for pgno, l := range newestPages(sections) {
+		for i, v := range s.mu.chains[pgno] {
+			if v.tx <= last.TXID && (v.file != l.file || v.off != l.off) {
+				s.mu.chains[pgno][i].old = true
+			}
 		}
+	}
+	// All of them, since pages that were made and cut off again are in no section.
+	for pgno := range s.mu.chains {
 		s.pruneLocked(pgno)
 	}
 }

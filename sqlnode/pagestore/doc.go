@@ -1,21 +1,31 @@
-// Package pagestore keeps SQLite databases as page versions under SQLite, and a
-// group of them as the state machine that a log drives.
-//
-// A Store is one copy of one database: a base file, and the pages committed since. Readers pin a
-// version and see it whole, whatever is written, checkpointed or cut off meanwhile; the one
-// writer has a private write set and publishes it at its commit point. A Group has the
-// stores of all tenants of one Raft group and their files, and applies the group's log.
+// Package pagestore runs SQLite on multi-version pages, and makes the copies of a group's
+// tenants durable. It is the state machine under a group's log, and knows SQLite's C
+// structures for everyone else.
 //
 // What holds:
 //
-//   - A reader sees exactly one committed state from its first page to its last.
-//   - A transaction is published whole or not at all; what can refuse it does so where SQLite
-//     still rolls back cleanly.
-//   - A version built from the log has the bytes of the one that was written, or is
-//     not shown: each page's sum and the checksum of the whole are checked first.
-//   - After a crash at any moment, what the log holds is there, and nothing else.
-//   - Every page that is read from a file is checked against the sum that was written for it.
+//   - A connection sees one committed state from its first lock to its last: readers never wait
+//     for the writer, a checkpoint, or absorption, nor these for readers. The one exception is
+//     told by an error: past a memory budget the oldest readers end with ErrSnapshotTooOld.
+//   - The writer goes on from its own commits while they are on their way through the log. Nobody
+//     else sees them before Apply has met their entries. If they are lost, every open
+//     connection is refused with ErrReplaced, and the store goes on from what is committed.
+//   - What can refuse a commit does so where SQLite still rolls back cleanly. A COMMIT that
+//     said ok has handed its entries to the log.
+//   - Apply decides from headers alone and alike on every copy. Pages are built and compared with the
+//     sums and the checksum of their entry before they are visible. A copy that comes out
+//     otherwise goes out of service; the other tenants of the group go on.
+//   - After a crash at any point, the newest snapshot that the log kept and the entries after
+//     it give every tenant byte for byte, whatever was torn.
+//   - A page that is not what was written is found when it is read, and named: CorruptError.
+//   - Memory, temporary space, queues and commits in flight are bounded.
 //
-// DESIGN.md has the argument for that, FORMAT.md the files. All code that knows SQLite's C
-// structures is here and in package sqlite below.
+// A Group is driven by its log: Restore and Apply at the start, then Apply for each entry; Capture,
+// Persist and Release for each snapshot; LostPrimary when leadership ends. A Tenant is opened by
+// Acquire; connections come from Store.OpenReader and Tenant.OpenWriter.
+//
+// State of the process: SQLite's VFS is registered once, with a table of its open files.
+//
+// DESIGN.md argues why this is safe, FORMAT.md specifies the files. What SQL may run and who
+// waits for which answer is the business of package engine; where entries come from, of leader.
 package pagestore

@@ -46,6 +46,7 @@ type Handle struct {
 	rw     bool  // holds the writer slot
 
 	write    map[uint32][]byte // pages written by the open transaction; not empty only with rw
+	order    []uint32          // of write, as they came; those that were truncated, too
 	wsize    uint32            // size of the database as the open transaction sees it
 	low      uint32            // smallest size in the open transaction: above it nothing old is left
 	limits   TxLimits
@@ -227,6 +228,7 @@ func (h *Handle) discard() {
 		h.store.budget.recycle(p)
 	}
 	clear(h.write)
+	h.order = h.order[:0]
 	h.prepared, h.synced = nil, false
 	h.wsize, h.low = h.seen.Pages, h.seen.Pages
 }
@@ -313,6 +315,7 @@ func (h *Handle) put(src []byte, off int64) error {
 		}
 		p = h.store.budget.newPage(size)
 		h.write[pgno] = p
+		h.order = append(h.order, pgno)
 	}
 	copy(p, src)
 	h.wsize = max(h.wsize, pgno)
@@ -389,7 +392,7 @@ func (h *Handle) current() error {
 
 // fillGaps adds pages of zeros where the database ends larger than it was and
 // SQLite wrote nothing (pages that were made and freed in one transaction), so
-// that every copy has the same bytes there. See REVIEW finding A8 in DESIGN.md.
+// that every copy has the same bytes there.
 func (h *Handle) fillGaps(commit uint32) error {
 	lock := h.store.lock
 	for pgno := h.low + 1; pgno <= commit; pgno++ {
@@ -402,20 +405,16 @@ func (h *Handle) fillGaps(commit uint32) error {
 		p := h.store.budget.newPage(h.pageSize())
 		clear(p)
 		h.write[pgno] = p
+		h.order = append(h.order, pgno)
 	}
 	return nil
 }
 
 // encode makes the log entries of the write set. It returns nil when no page differs.
 func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
-	pgnos := make([]uint32, 0, len(h.write))
+	slices.Sort(h.order)
+	h.order = slices.Compact(h.order)
 	lock := h.store.lock
-	for pgno := range h.write {
-		if pgno <= commit && pgno != lock {
-			pgnos = append(pgnos, pgno)
-		}
-	}
-	slices.Sort(pgnos)
 	hd := h.gate.Header()
 	hd.PrevTXID, hd.PrevSum = prev.TXID, prev.Checksum
 	hd.Commit = commit
@@ -424,11 +423,14 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 		return nil, err
 	}
 	sum := prev.Checksum | wire.ChecksumFlag
-	p := &prepared{pages: make([]newVersion, 0, len(pgnos))}
+	p := &prepared{pages: make([]newVersion, 0, len(h.write))}
 	var scratch []byte
 	defer func() { h.store.budget.recycle(scratch) }()
-	for _, pgno := range pgnos {
+	for _, pgno := range h.order {
 		next := h.write[pgno]
+		if next == nil || pgno > commit || pgno == lock {
+			continue
+		}
 		var (
 			old    []byte
 			newSum wire.Checksum
@@ -437,16 +439,13 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 			if scratch == nil {
 				scratch = h.store.budget.newPage(h.pageSize())
 			}
-			if err := h.store.readAt(scratch, pgno, 0, prev.TXID); err != nil {
+			oldSum, err := h.store.readPage(scratch, pgno, prev.TXID)
+			if err != nil {
 				return nil, err
 			}
 			old = scratch
 			if string(old) == string(next) {
 				continue
-			}
-			oldSum, err := h.store.sumAt(pgno, prev.TXID)
-			if err != nil {
-				return nil, err
 			}
 			sum ^= oldSum &^ wire.ChecksumFlag
 			newSum = txn.UpdateSum(pgno, oldSum, old, next)

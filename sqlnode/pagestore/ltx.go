@@ -183,7 +183,6 @@ func (f *files) writeLTX(enc *ltxEncoder, id wire.TenantID, sections []located) 
 func (f *files) writeOneLTX(enc *ltxEncoder, id wire.TenantID, sections []located) (madeLTX, error) {
 	prev, last := sections[0].Prev, sections[0].Next
 	var when int64
-	newest := map[uint32]location{}
 	for _, l := range sections {
 		if l.Prev.TXID < prev.TXID {
 			prev = l.Prev
@@ -192,10 +191,8 @@ func (f *files) writeOneLTX(enc *ltxEncoder, id wire.TenantID, sections []locate
 			last = l.Next
 		}
 		when = max(when, l.Time)
-		for i, p := range l.pages {
-			newest[p.pgno] = location{l.file, l.pageOffset(i), p.sum}
-		}
 	}
+	newest := newestPages(sections)
 	if last.TXID == prev.TXID {
 		return madeLTX{}, nil
 	}

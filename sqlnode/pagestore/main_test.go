@@ -16,7 +16,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Getenv(lockPageChild) == "" { // it moves the lock page before SQLite starts
+	if ownPageCache && os.Getenv(lockPageChild) == "" { // it moves the lock page before SQLite starts
 		// As in a node.
 		if _, err := sqlite.InstallPageCache(sqlite.PageCacheConfig{BudgetBytes: 128 << 20}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if f := flag.Lookup("rapid.checks"); !*long && f.Value.String() == f.DefValue {
-		must := flag.Set("rapid.checks", "12")
+		must := flag.Set("rapid.checks", "40")
 		if must != nil {
 			panic(must)
 		}

@@ -330,7 +330,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestBusySnapshot writes in a deferred transaction that began to read on a state that is not the head
-// any more: the lost update of REVIEW.md's A13.
+// any more, which would lose an update.
 func TestBusySnapshot(t *testing.T) {
 	r, w, rd := newTable(t, testConfig(t))
 	mustExec(t, w, "insert into t(id, a) values(1, 0)")

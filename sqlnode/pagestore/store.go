@@ -134,6 +134,21 @@ func (s *Store) readAt(dst []byte, pgno uint32, in int, tx wire.TXID) error {
 	return s.readBase(dst, pgno, in, tx)
 }
 
+// readPage is readAt of a whole page, and sumAt.
+func (s *Store) readPage(dst []byte, pgno uint32, tx wire.TXID) (wire.Checksum, error) {
+	s.mu.RLock()
+	if v, ok := s.findLocked(pgno, tx); ok && v.data != nil {
+		copy(dst, v.data)
+		s.mu.RUnlock()
+		return v.sum, nil
+	}
+	s.mu.RUnlock()
+	if err := s.readAt(dst, pgno, 0, tx); err != nil {
+		return 0, err
+	}
+	return s.sumAt(pgno, tx)
+}
+
 // readBase reads from the base, unless a version was put in the chain
 // meanwhile: absorb copies a page out before it overwrites it.
 func (s *Store) readBase(dst []byte, pgno uint32, in int, tx wire.TXID) error {

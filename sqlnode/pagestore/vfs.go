@@ -21,9 +21,9 @@ var vfs struct {
 	once sync.Once
 	err  error
 
-	base  uintptr                     // the built-in VFS: randomness, time, sleep
-	io    sqlite3.Tsqlite3_io_methods // of database files
-	temp  sqlite3.Tsqlite3_io_methods // of temporary files
+	base  uintptr // the built-in VFS: randomness, time, sleep
+	io    uintptr // methods of database files: in C memory, as SQLite does arithmetic on the address
+	temp  uintptr // methods of temporary files
 	files fileTable
 
 	opening sync.Map // name -> *Handle, from Open until xOpen
@@ -106,7 +106,7 @@ func doRegisterVFS() error {
 	if vfs.base == 0 {
 		return errors.New("SQLite has no built-in VFS")
 	}
-	vfs.io = sqlite3.Tsqlite3_io_methods{
+	methods := sqlite3.Tsqlite3_io_methods{
 		FiVersion:               1,
 		FxClose:                 funcPointer(xClose),
 		FxRead:                  funcPointer(xRead),
@@ -121,15 +121,20 @@ func doRegisterVFS() error {
 		FxSectorSize:            funcPointer(xSectorSize),
 		FxDeviceCharacteristics: funcPointer(xDeviceCharacteristics),
 	}
-	vfs.temp = vfs.io
-	vfs.temp.FxClose = funcPointer(xTempClose)
-	vfs.temp.FxRead = funcPointer(xTempRead)
-	vfs.temp.FxWrite = funcPointer(xTempWrite)
-	vfs.temp.FxTruncate = funcPointer(xTempTruncate)
-	vfs.temp.FxFileSize = funcPointer(xTempFileSize)
-	vfs.temp.FxLock = funcPointer(xTempLock)
-	vfs.temp.FxUnlock = funcPointer(xTempLock)
-	vfs.temp.FxFileControl = funcPointer(xTempFileControl)
+	if vfs.io = inC(tls, methods); vfs.io == 0 {
+		return errors.New("register VFS: out of memory")
+	}
+	methods.FxClose = funcPointer(xTempClose)
+	methods.FxRead = funcPointer(xTempRead)
+	methods.FxWrite = funcPointer(xTempWrite)
+	methods.FxTruncate = funcPointer(xTempTruncate)
+	methods.FxFileSize = funcPointer(xTempFileSize)
+	methods.FxLock = funcPointer(xTempLock)
+	methods.FxUnlock = funcPointer(xTempLock)
+	methods.FxFileControl = funcPointer(xTempFileControl)
+	if vfs.temp = inC(tls, methods); vfs.temp == 0 {
+		return errors.New("register VFS: out of memory")
+	}
 
 	p := libc.Xcalloc(tls, 1, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
 	if p == 0 {
@@ -154,6 +159,15 @@ func doRegisterVFS() error {
 	return nil
 }
 
+// inC returns a copy of v in C memory, for good, or 0.
+func inC[T any](tls *libc.TLS, v T) uintptr {
+	p := libc.Xcalloc(tls, 1, libc.Tsize_t(unsafe.Sizeof(v)))
+	if p != 0 {
+		*at[T](p) = v
+	}
+	return p
+}
+
 func handleOf(p uintptr) *Handle {
 	return vfs.files.get(at[cfile](p).index).handle
 }
@@ -173,7 +187,7 @@ func xOpen(tls *libc.TLS, _, zName, pFile uintptr, flags int32, pOut uintptr) in
 			return sqlite3.SQLITE_CANTOPEN
 		}
 		c.index = vfs.files.add(slot{temp: newTempFile(tls)})
-		c.methods = uintptr(unsafe.Pointer(&vfs.temp))
+		c.methods = vfs.temp
 	} else {
 		if zName == 0 {
 			return sqlite3.SQLITE_CANTOPEN
@@ -183,7 +197,7 @@ func xOpen(tls *libc.TLS, _, zName, pFile uintptr, flags int32, pOut uintptr) in
 			return sqlite3.SQLITE_CANTOPEN
 		}
 		c.index = vfs.files.add(slot{handle: h.(*Handle)})
-		c.methods = uintptr(unsafe.Pointer(&vfs.io))
+		c.methods = vfs.io
 	}
 	if pOut != 0 {
 		*at[int32](pOut) = flags

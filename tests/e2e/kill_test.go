@@ -100,6 +100,7 @@ func execute(ctx context.Context, node *client.Client, name string, r *wire.Requ
 // check compares every tenant with what its clients know, and settles what they don't.
 func (c *crash) check(whole bool) {
 	c.t.Helper()
+	defer c.n.watchdog(15 * time.Second)()
 	for _, name := range c.tenants {
 		if got := c.n.one(name, "PRAGMA integrity_check"); got.Str() != "ok" {
 			c.t.Fatalf("tenant %s: integrity_check: %s", name, got)

@@ -27,6 +27,8 @@ import (
 const (
 	startMax = 60 * time.Second // from the process's start to its first request
 	stopMax  = 40 * time.Second // from SIGTERM to the process's end
+	// from a request's end to its answer's beginning; imports have longer
+	answerMax = 20 * time.Second
 )
 
 // node is one nearsql serve in a process of its own.
@@ -54,9 +56,18 @@ func newNode(t testing.TB, flags ...string) *node {
 func nodeIn(t testing.TB, dir string, flags ...string) *node {
 	n := &node{t: t, dir: dir, flags: flags, log: filepath.Join(t.TempDir(), "node.log")}
 	t.Cleanup(func() {
+		if t.Failed() && n.cmd != nil {
+			_ = n.cmd.Process.Signal(syscall.SIGQUIT) // for what its goroutines do
+			late := time.NewTimer(5 * time.Second)
+			defer late.Stop()
+			select {
+			case <-n.ended:
+			case <-late.C:
+			}
+		}
 		n.kill()
 		if t.Failed() {
-			t.Logf("the end of the node's log:\n%s", n.logTail(4000))
+			n.keepLog()
 		}
 	})
 	return n
@@ -154,6 +165,7 @@ func newHTTP() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 64
 	t.DisableCompression = true
+	t.ResponseHeaderTimeout = answerMax
 	return &http.Client{Transport: t}
 }
 
@@ -193,6 +205,32 @@ func (n *node) restart() {
 		n.t.Fatalf("the node ended with exit code %d\n%s", code, n.logTail(4000))
 	}
 	n.start()
+}
+
+// watchdog makes the node say what it is at if the function returned is not called in time.
+func (n *node) watchdog(max time.Duration) (stop func()) {
+	p := n.cmd.Process
+	timer := time.AfterFunc(max, func() { _ = p.Signal(syscall.SIGQUIT) })
+	return func() { timer.Stop() }
+}
+
+// keepLog prints the end of the log of a test that failed, and keeps all of it.
+func (n *node) keepLog() {
+	text := n.logText()
+	f, err := os.CreateTemp("", "nearsql-e2e-*.log")
+	if err == nil {
+		_, err = f.WriteString(text)
+		f.Close()
+		n.t.Logf("the whole log of the node: %s (%v)", f.Name(), err)
+	}
+	lines := strings.SplitAfter(text, "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "SIGQUIT:") || strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+			lines = lines[:min(i+1, len(lines))]
+			break
+		}
+	}
+	n.t.Logf("the end of the node's log:\n%s", strings.Join(lines[len(lines)-min(len(lines), 30):], ""))
 }
 
 func (n *node) logText() string {

@@ -41,9 +41,16 @@ func appendDelta(dst, prev, next []byte, limit int) (_ []byte, ok bool) {
 	}
 }
 
+// equalBlock is how many bytes are compared at once where they are likely equal: enough for the
+// processor's widest instructions to be worth a call.
+const equalBlock = 256
+
 // firstDifference returns the first index from i on in which a and b differ,
 // or their length.
 func firstDifference(a, b []byte, i int) int {
+	for i+equalBlock <= len(a) && i+equalBlock <= len(b) && string(a[i:i+equalBlock]) == string(b[i:i+equalBlock]) {
+		i += equalBlock
+	}
 	for ; i+32 <= len(a) && i+32 <= len(b); i += 32 {
 		p, q := a[i:i+32:i+32], b[i:i+32:i+32]
 		if (binary.LittleEndian.Uint64(p)^binary.LittleEndian.Uint64(q))|
@@ -66,17 +73,22 @@ func firstDifference(a, b []byte, i int) int {
 // runEnd returns the end of the run that begins at i, where a and b differ: after it
 // come minGap equal bytes, or equal bytes to the end.
 func runEnd(a, b []byte, i int) int {
-	end, j := i+1, i+1
-	for j < len(a) {
-		if j == end && j+8 <= len(a) {
-			x := binary.LittleEndian.Uint64(a[j:]) ^ binary.LittleEndian.Uint64(b[j:])
-			// Exact test for a zero byte (Mycroft, 1987): without one all eight differ.
-			if (x-0x0101010101010101)&^x&0x8080808080808080 == 0 {
-				j += 8
-				end = j
-				continue
-			}
+	const low7 = 0x7f7f7f7f7f7f7f7f
+	j := i + 1
+	for j+8 <= len(a) && j+8 <= len(b) {
+		x := binary.LittleEndian.Uint64(a[j:]) ^ binary.LittleEndian.Uint64(b[j:])
+		equal := ^((x&low7 + low7) | x | low7) // the top bit of each byte that is zero in x
+		// The bytes with which minGap equal ones begin.
+		if gap := equal & (equal >> 8) & (equal >> 16) & (equal >> 24); gap != 0 {
+			return j + bits.TrailingZeros64(gap)/8
 		}
+		j += 8 - minGap + 1
+	}
+	end := j
+	for end > i+1 && a[end-1] == b[end-1] {
+		end--
+	}
+	for j < len(a) {
 		if a[j] != b[j] {
 			j++
 			end = j

@@ -65,6 +65,11 @@ func UpdateSum(pgno uint32, sum wire.Checksum, prev, next []byte) wire.Checksum 
 	}
 	var s uint64
 	for len(next) >= 64 {
+		if len(next) >= equalBlock && string(prev[:equalBlock]) == string(next[:equalBlock]) {
+			s = timesQ8(timesQ8(timesQ8(timesQ8(s)))) // 64 bytes each
+			prev, next = prev[equalBlock:], next[equalBlock:]
+			continue
+		}
 		p, n := prev[:64:64], next[:64:64]
 		d0 := binary.LittleEndian.Uint64(p[0:]) ^ binary.LittleEndian.Uint64(n[0:])
 		d1 := binary.LittleEndian.Uint64(p[8:]) ^ binary.LittleEndian.Uint64(n[8:])

@@ -593,3 +593,30 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+func TestRunEnd(t *testing.T) {
+	// What the words of runEnd's loop stand for, byte by byte.
+	slow := func(a, b []byte, i int) int {
+		end := i + 1
+		for j := end; j < len(a) && j-end < minGap; j++ {
+			if a[j] != b[j] {
+				end = j + 1
+			}
+		}
+		return end
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20000 {
+		a := make([]byte, 1+r.IntN(60))
+		b := make([]byte, len(a))
+		odds := 1 + r.IntN(6)
+		for i := range b {
+			b[i] = byte(min(r.IntN(odds), 1)) * byte(1+r.IntN(255))
+		}
+		i := r.IntN(len(b))
+		b[i] = 1
+		if got, want := runEnd(a, b, i), slow(a, b, i); got != want {
+			t.Fatalf("run at %d of %x: got %d, want %d", i, b, got, want)
+		}
+	}
+}

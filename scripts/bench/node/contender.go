@@ -68,7 +68,9 @@ func (c *crew) work(clients, n int, do func(client, int) error) (time.Duration, 
 func openContender(name, dir string) (contender, error) {
 	switch name {
 	case "nearsql":
-		return openEngine(dir)
+		return openEngine(dir, false)
+	case "nearsql-apart":
+		return openEngine(dir, true)
 	case "sqlite-off", "sqlite-normal", "sqlite-full":
 		return openSQLite(dir, name[len("sqlite-"):])
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-var contenders = []string{"nearsql", "sqlite-off", "sqlite-normal", "sqlite-full"}
+var contenders = []string{"nearsql", "nearsql-apart", "sqlite-off", "sqlite-normal", "sqlite-full"}
 
 func TestContendersDoTheWork(t *testing.T) {
 	for _, name := range contenders {

@@ -1,10 +1,13 @@
 package main
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // engine compares the engine with plain SQLite, in turns.
 func (b *bench) engine() (err error) {
-	names := []string{"nearsql", "sqlite-off", "sqlite-normal", "sqlite-full"}
+	names := []string{"nearsql", "sqlite-off", "nearsql-apart", "sqlite-normal", "sqlite-full"}
 	workers := map[string]*worker{}
 	defer func() {
 		for _, w := range workers {
@@ -23,46 +26,22 @@ func (b *bench) engine() (err error) {
 	b.say("engine: one-row inserts into a table with an index, and point reads among %d rows; rates are per second", readRows)
 	for _, n := range names { // the first turn warms up, and counts for nothing
 		for _, t := range []task{{Clients: 1, N: 500}, {Read: true, Clients: 2, N: 2000}} {
-			if _, err := workers[n].do(t); err != nil {
+			if _, _, err := workers[n].do(t); err != nil {
 				return err
 			}
 		}
-	}
-	rates := func(names []string, t task, synced int) (map[string][]float64, error) {
-		out := map[string][]float64{}
-		for range b.rounds {
-			nanos := map[string]float64{}
-			for range b.slices {
-				for _, n := range names {
-					u := t
-					if n == "sqlite-full" {
-						u.N = synced
-					}
-					r, err := workers[n].do(u)
-					if err != nil {
-						return nil, err
-					}
-					nanos[n] += 1 / r
-				}
-			}
-			for _, n := range names {
-				out[n] = append(out[n], float64(b.slices)/nanos[n])
-			}
-		}
-		return out, nil
 	}
 	for _, c := range []struct {
 		figure  string
 		clients int
 		also    string // another name for the figure
 	}{{"engine_insert1_vs_wal_off", 1, "engine_insert_vs_wal_off"}, {"engine_insert16_vs_wal_off", 16, ""}} {
-		r, err := rates(names, task{Clients: c.clients, N: b.insertSlice}, b.syncedSlice)
+		r, err := b.compare(workers, names, task{Clients: c.clients, N: b.insertSlice})
 		if err != nil {
 			return err
 		}
-		b.say("inserts, %d clients: nearsql %.0f, WAL OFF %.0f, NORMAL %.0f, FULL %.0f", c.clients,
-			median(r["nearsql"]), median(r["sqlite-off"]), median(r["sqlite-normal"]), median(r["sqlite-full"]))
-		ratio := median(ratios(r["nearsql"], r["sqlite-off"]))
+		b.say("inserts, %d clients: nearsql %s, on a log apart %s; WAL OFF %s, NORMAL %s, FULL %s", c.clients, r["nearsql"], r["nearsql-apart"], r["sqlite-off"], r["sqlite-normal"], r["sqlite-full"])
+		ratio := median(ratios(r["nearsql"].rates, r["sqlite-off"].rates))
 		b.figure(c.figure, ratio, "x")
 		if c.also != "" {
 			b.figure(c.also, ratio, "x")
@@ -72,12 +51,52 @@ func (b *bench) engine() (err error) {
 		figure  string
 		clients int
 	}{{"engine_read_vs_wal_off", 1}, {"engine_read2_vs_wal_off", 2}} {
-		r, err := rates(names[:2], task{Read: true, Clients: c.clients, N: b.readSlice}, 0)
+		r, err := b.compare(workers, names[:2], task{Read: true, Clients: c.clients, N: b.readSlice})
 		if err != nil {
 			return err
 		}
-		b.say("point reads, %d clients: nearsql %.0f, WAL %.0f", c.clients, median(r["nearsql"]), median(r["sqlite-off"]))
-		b.figure(c.figure, median(ratios(r["nearsql"], r["sqlite-off"])), "x")
+		b.say("point reads, %d clients: nearsql %s, WAL %s", c.clients, r["nearsql"], r["sqlite-off"])
+		b.figure(c.figure, median(ratios(r["nearsql"].rates, r["sqlite-off"].rates)), "x")
 	}
 	return nil
+}
+
+// compared is how one contender did.
+type compared struct {
+	rates []float64 // per second, of each round
+	cpu   []float64 // seconds of CPU time for one operation, of each round
+}
+
+func (c *compared) String() string {
+	return fmt.Sprintf("%.0f/s (%.1f us of CPU each)", median(c.rates), 1e6*median(c.cpu))
+}
+
+// compare has workers do the same task in turns.
+func (b *bench) compare(workers map[string]*worker, names []string, t task) (map[string]*compared, error) {
+	out := map[string]*compared{}
+	for _, n := range names {
+		out[n] = &compared{}
+	}
+	for range b.rounds {
+		took, cpu := map[string]float64{}, map[string]float64{}
+		for range b.slices {
+			for _, n := range names {
+				u := t
+				if n == "sqlite-full" {
+					u.N = b.syncedSlice
+				}
+				s, c, err := workers[n].do(u)
+				if err != nil {
+					return nil, err
+				}
+				took[n] += s
+				cpu[n] += c
+			}
+		}
+		for _, n := range names {
+			out[n].rates = append(out[n].rates, float64(b.slices)/took[n])
+			out[n].cpu = append(out[n].cpu, cpu[n]/float64(b.slices))
+		}
+	}
+	return out, nil
 }

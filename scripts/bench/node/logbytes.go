@@ -8,7 +8,7 @@ func (b *bench) logBytes() (err error) {
 	if err != nil {
 		return err
 	}
-	x, err := openEngine(dir)
+	x, err := openEngine(dir, false)
 	if err != nil {
 		return err
 	}

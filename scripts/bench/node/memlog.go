@@ -7,33 +7,41 @@ import (
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 )
 
-// memLog is a log in memory: it keeps entries in order, applies them and syncs nothing. It answers
-// from a goroutine of its own, as the real one does.
+// memLog is a log in memory: it keeps entries in order, applies them and syncs nothing.
+//
+// It answers before Propose returns, so that nothing but the engine is measured. One that is
+// apart answers from a goroutine of its own, as the real log does, and so adds what waking two goroutines takes.
 type memLog struct {
-	g    *pagestore.Group
-	work chan func()
-	done sync.WaitGroup
+	g     *pagestore.Group
+	apart chan func() // nil when it is not
+	done  sync.WaitGroup
 
+	mu      sync.Mutex
 	index   uint64   // of the newest entry
 	entries [][]byte // since the newest snapshot
-	bytes   int64    // of all entries ever; sized by who measures them
+	bytes   int64    // of all entries ever
 }
 
 // newMemLog starts the log of a group; stop ends it.
-func newMemLog(g *pagestore.Group) *memLog {
-	l := &memLog{g: g, work: make(chan func(), 1024)}
+func newMemLog(g *pagestore.Group, apart bool) *memLog {
+	l := &memLog{g: g}
 	g.SetLog(l)
-	l.done.Go(func() {
-		for f := range l.work {
-			f()
-		}
-	})
+	if apart {
+		l.apart = make(chan func(), 1024)
+		l.done.Go(func() {
+			for f := range l.apart {
+				f()
+			}
+		})
+	}
 	return l
 }
 
 func (l *memLog) stop() {
-	close(l.work)
-	l.done.Wait()
+	if l.apart != nil {
+		close(l.apart)
+		l.done.Wait()
+	}
 }
 
 // Primary implements pagestore.Log.
@@ -41,44 +49,46 @@ func (l *memLog) Primary() error { return nil }
 
 // Propose implements pagestore.Log.
 func (l *memLog) Propose(entry []byte, done func(any, error)) {
-	l.work <- func() {
-		l.index++
-		l.bytes += int64(len(entry))
-		l.entries = append(l.entries, entry)
-		done(l.g.Apply(l.index, 1, entry), nil)
+	if l.apart != nil {
+		l.apart <- func() { done(l.append(entry), nil) }
+		return
 	}
+	done(l.append(entry), nil)
+}
+
+func (l *memLog) append(entry []byte) any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.index++
+	l.bytes += int64(len(entry))
+	l.entries = append(l.entries, entry)
+	return l.g.Apply(l.index, 1, entry)
 }
 
 // Snapshot implements pagestore.Log.
 func (l *memLog) Snapshot() error {
-	type captured struct {
-		c   *pagestore.Capture
-		err error
+	c, err := l.capture()
+	if err != nil {
+		return err
 	}
-	ch := make(chan captured)
-	l.work <- func() {
-		c, err := l.g.Capture()
-		ch <- captured{c, err}
-		if err == nil {
-			l.entries = nil
-		}
-	}
-	c := <-ch
-	if c.err != nil {
-		return c.err
-	}
-	defer c.c.Release()
+	defer c.Release()
 	var manifest bytes.Buffer
-	return c.c.Persist(&manifest)
+	return c.Persist(&manifest)
+}
+
+func (l *memLog) capture() (*pagestore.Capture, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, err := l.g.Capture()
+	if err == nil {
+		l.entries = nil
+	}
+	return c, err
 }
 
 // logged is the number of entries and bytes so far.
 func (l *memLog) logged() (entries uint64, bytes int64) {
-	ch := make(chan struct{})
-	l.work <- func() {
-		entries, bytes = l.index, l.bytes
-		close(ch)
-	}
-	<-ch
-	return entries, bytes
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.index, l.bytes
 }

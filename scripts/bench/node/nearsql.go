@@ -28,7 +28,8 @@ type engineContender struct {
 
 const benchGroup wire.GroupID = 2
 
-func openEngine(dir string) (*engineContender, error) {
+// openEngine opens an engine on a memLog.
+func openEngine(dir string, apart bool) (*engineContender, error) {
 	// As a node does before it opens anything.
 	_, err := sqlite.InstallPageCache(sqlite.PageCacheConfig{BudgetBytes: 1 << 30})
 	if err != nil && !errors.Is(err, sqlite.ErrPageCacheTooLate) && !errors.Is(err, sqlite.ErrPageCacheInstalled) {
@@ -38,7 +39,7 @@ func openEngine(dir string) (*engineContender, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &engineContender{group: g, log: newMemLog(g), engine: engine.New(engine.Config{TempDir: dir})}
+	x := &engineContender{group: g, log: newMemLog(g, apart), engine: engine.New(engine.Config{TempDir: dir})}
 	ctx, cancel := context.WithCancel(context.Background())
 	x.stop = cancel
 	x.parts.Go(func() { _ = g.Run(ctx) })

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // task is what a worker is told to do, one line of JSON each.
@@ -22,6 +24,7 @@ type task struct {
 // done is what it answers.
 type done struct {
 	Nanos int64
+	CPU   int64 // nanoseconds of the process's CPU time, all threads
 	Error string
 }
 
@@ -49,11 +52,12 @@ func serveWorker(args []string, in io.Reader, out io.Writer) (err error) {
 			do = client.read
 		}
 		var took time.Duration
+		cpu := cpuTime()
 		err := c.grow(x, t.Clients)
 		if err == nil {
 			took, err = c.work(t.Clients, t.N, do)
 		}
-		d := done{Nanos: took.Nanoseconds()}
+		d := done{Nanos: took.Nanoseconds(), CPU: (cpuTime() - cpu).Nanoseconds()}
 		if err != nil {
 			d.Error = err.Error()
 		}
@@ -90,19 +94,29 @@ func startWorker(ctx context.Context, name, dir string) (*worker, error) {
 	return w, w.cmd.Start()
 }
 
-// do has a task done and returns its operations per second.
-func (w *worker) do(t task) (float64, error) {
+// do has a task done, and returns the time and the CPU time that one operation took, in seconds.
+func (w *worker) do(t task) (took, cpu float64, err error) {
 	if err := w.tasks.Encode(t); err != nil {
-		return 0, fmt.Errorf("%s: %w", w.name, err)
+		return 0, 0, fmt.Errorf("%s: %w", w.name, err)
 	}
 	var d done
 	if err := w.done.Decode(&d); err != nil {
-		return 0, fmt.Errorf("%s: %w", w.name, err)
+		return 0, 0, fmt.Errorf("%s: %w", w.name, err)
 	}
 	if d.Error != "" {
-		return 0, fmt.Errorf("%s: %s", w.name, d.Error)
+		return 0, 0, fmt.Errorf("%s: %s", w.name, d.Error)
 	}
-	return float64(t.N) / (float64(d.Nanos) / 1e9), nil
+	n := float64(t.N) * 1e9
+	return float64(d.Nanos) / n, float64(d.CPU) / n, nil
+}
+
+// cpuTime is the CPU time of this process so far.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (w *worker) stop() error {

@@ -1,0 +1,7 @@
+//go:build !race
+
+package engine
+
+const raceEnabled = false
+
+const slowdown = 1
