@@ -54,6 +54,8 @@ type Config struct {
 	LTXBytes     int64
 	LTXAge       time.Duration
 	LTXRetention time.Duration
+	// ScrubEvery is how often all base files are read and checked.
+	ScrubEvery time.Duration
 	// DeleteGrace is how long a deleted tenant's data stays on disk.
 	DeleteGrace time.Duration
 	// ShutdownGrace is how long requests under way may take when the node stops.
@@ -76,7 +78,7 @@ func DefaultConfig() Config {
 		TempMax: 1 << 30, MinFreeSpace: 256 << 20,
 		CheckpointBytes: 128 << 20, CheckpointAge: time.Minute,
 		LTXBytes: 64 << 20, LTXAge: time.Hour, LTXRetention: 24 * time.Hour,
-		DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
+		ScrubEvery: 24 * time.Hour, DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
 	}
 }
 
@@ -104,6 +106,7 @@ func (c *Config) setDefaults() {
 	period(&c.LTXAge, d.LTXAge)
 	period(&c.LTXRetention, d.LTXRetention)
 	period(&c.DeleteGrace, d.DeleteGrace)
+	period(&c.ScrubEvery, d.ScrubEvery)
 	period(&c.ShutdownGrace, d.ShutdownGrace)
 	if c.OpenTenants == 0 {
 		c.OpenTenants = d.OpenTenants
@@ -151,7 +154,7 @@ func (c *Config) Validate() error {
 	}{
 		{"MemoryVersions", c.MemoryVersions, 16 << 20}, {"MemoryPages", c.MemoryPages, 16 << 20},
 		{"OpenTenants", int64(c.OpenTenants), 1}, {"CheckpointBytes", c.CheckpointBytes, 1 << 20},
-		{"IdleClose", int64(c.IdleClose), 1}, {"CheckpointAge", int64(c.CheckpointAge), 1}, {"DeleteGrace", int64(c.DeleteGrace), 0},
+		{"IdleClose", int64(c.IdleClose), 1}, {"CheckpointAge", int64(c.CheckpointAge), 1}, {"DeleteGrace", int64(c.DeleteGrace), 0}, {"ScrubEvery", int64(c.ScrubEvery), 1},
 	} {
 		if n.value < n.min {
 			return fmt.Errorf("field %s: %d is too small, want at least %d", n.field, n.value, n.min)

@@ -2,8 +2,10 @@ package sqlnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -24,6 +26,18 @@ type hosted struct {
 	log   *leader.Group
 	pages *pagestore.Group
 	now   func() time.Time
+	slog  *slog.Logger
+
+	scrubEvery time.Duration
+	broken     chan error // why the group must end
+}
+
+// fail ends the group with err; the first one counts.
+func (h *hosted) fail(err error) {
+	select {
+	case h.broken <- err:
+	default:
+	}
 }
 
 // Groups of a new cluster.
@@ -44,9 +58,9 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget) (*hosted,
 	if err != nil {
 		return nil, err
 	}
-	h := &hosted{id: id, pages: pages, now: cfg.Now}
+	h := &hosted{id: id, pages: pages, now: cfg.Now, scrubEvery: cfg.ScrubEvery, slog: cfg.Log, broken: make(chan error, 1)}
 	h.log, err = leader.New(leader.Config{
-		Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages}, Log: cfg.Log,
+		Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages, h.fail}, Log: cfg.Log,
 		InitialVoters: []leader.NodeID{leader.NodeID(cfg.NodeID)},
 		// The stores' own bounds come first; here they only must not be in the way.
 		QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
@@ -82,10 +96,17 @@ func freeSpace(dir string) (int64, error) {
 }
 
 // machine is a group's pages as the log drives them.
-type machine struct{ pages *pagestore.Group }
+type machine struct {
+	pages *pagestore.Group
+	fatal func(error) // ends the group: what is in its log can't be understood here
+}
 
 func (m machine) Apply(index, term uint64, entry []byte) any {
-	return m.pages.Apply(index, term, entry)
+	resp := m.pages.Apply(index, term, entry)
+	if err, ok := resp.(*pagestore.EntryError); ok {
+		m.fatal(err)
+	}
+	return resp
 }
 
 func (m machine) Restore(r io.Reader) error { return m.pages.Restore(r) }
@@ -100,16 +121,46 @@ func (m machine) Snapshot() (leader.SnapshotWriter, error) {
 
 // run runs both until ctx ends or the log fails.
 func (h *hosted) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	wg.Go(func() { h.watchLeadership(ctx) })
 	wg.Go(func() { _ = h.pages.Run(ctx) })
+	wg.Go(func() { h.scrub(ctx) })
+	wg.Go(func() {
+		select {
+		case err := <-h.broken:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	})
 	err := h.log.Run(ctx)
-	cancel()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	cancel(nil)
 	wg.Wait()
 	h.pages.Close()
 	return err
+}
+
+// scrub reads all bases from time to time, so that rot is found before somebody asks for the page.
+func (h *hosted) scrub(ctx context.Context) {
+	tick := time.NewTicker(h.scrubEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		report, err := h.pages.Scrub(ctx)
+		if err != nil && ctx.Err() == nil {
+			h.slog.Warn("scrub", "group", h.id, "error", err)
+			continue
+		}
+		h.slog.Info("scrub", "group", h.id, "report", fmt.Sprintf("%+v", report))
+	}
 }
 
 // watchLeadership drops what was speculated on a term that has ended.

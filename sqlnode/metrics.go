@@ -64,6 +64,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	counter("transactions_built_total", "Transactions built from their log entries.", sum(func(s *pagestore.Stats) int64 { return s.Built.Load() }))
 	counter("entries_refused_total", "Log entries that did not fit their tenant's position.", sum(func(s *pagestore.Stats) int64 { return s.Refused.Load() }))
 	counter("readers_expired_total", "Readers that held their snapshot too long.", sum(func(s *pagestore.Stats) int64 { return s.ReadersExpired.Load() }))
+	counter("corrupt_pages_total", "Pages whose sum was wrong when they were read.", sum(func(s *pagestore.Stats) int64 { return s.Corrupt.Load() }))
 	counter("copy_failures_total", "Copies taken out of service.", sum(func(s *pagestore.Stats) int64 { return s.Failures.Load() }))
 	return m
 }

@@ -93,12 +93,16 @@ func TestAnswerLimits(t *testing.T) {
 	r.refused(tn, one("DELETE FROM t RETURNING zeroblob(1000)"), wire.CodeAnswerTooLarge)
 	r.want(tn, "SELECT count(*) FROM t", "[[10]]") // what was refused has no effect
 	r.exec(tn, rows(100)+"INSERT INTO t SELECT i FROM c")
-	if n := len(r.ok(tn, one("SELECT a FROM t"))[0].Rows); n != 110 { // a read goes to its sink, row by row
+	r.refused(tn, one("SELECT a FROM t"), wire.CodeRowsTooLarge)
+	r.refused(tn, one("SELECT zeroblob(5000)"), wire.CodeAnswerTooLarge)
+	stream := one("SELECT a FROM t")
+	stream.Stream = true // goes to its sink, row by row
+	if n := len(r.ok(tn, stream)[0].Rows); n != 110 {
 		t.Errorf("%d rows", n)
 	}
 	// A sink that refuses ends a read, and the connection goes on.
-	s := &sink{onRow: func() error { return wire.NewError(wire.CodeRowsTooLarge, "enough") }}
-	if _, err := r.e.Execute(t.Context(), tn, r.q, one("SELECT a FROM t"), s); !errors.Is(err, &wire.Error{Code: wire.CodeRowsTooLarge}) {
+	s := &sink{onRow: func() error { return wire.NewError(wire.CodeCancelled, "enough") }}
+	if _, err := r.e.Execute(t.Context(), tn, r.q, stream, s); !errors.Is(err, &wire.Error{Code: wire.CodeCancelled}) {
 		t.Error(err)
 	}
 	r.want(tn, "SELECT count(*) FROM t", "[[110]]")

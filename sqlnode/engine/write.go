@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -215,8 +216,17 @@ func (w *writer) run() {
 	}
 }
 
+func (w *writer) isCrowded() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.crowded
+}
+
 // runLine runs those at the head of the line, and says whether there were any.
 func (w *writer) runLine() bool {
+	if w.isCrowded() {
+		runtime.Gosched() // those whose answers have just left may come again
+	}
 	w.work.Lock()
 	defer w.work.Unlock()
 	group := w.take()
