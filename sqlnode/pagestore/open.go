@@ -22,13 +22,13 @@ var connections atomic.Uint64
 
 // OpenReader opens a connection that reads committed states.
 func (s *Store) OpenReader(temp *TempSpace) (*Conn, error) {
-	return s.openConn(nil, temp, sqlite.ReadOnly)
+	return s.openConn(nil, temp, sqlite.ReadOnly|sqlite.URI)
 }
 
 // OpenWriter opens a connection that reads from the head and commits through gate. A store
 // takes one writer at a time; more than one may be open.
 func (s *Store) OpenWriter(gate Gate, temp *TempSpace) (*Conn, error) {
-	return s.openConn(gate, temp, sqlite.ReadWrite|sqlite.Create)
+	return s.openConn(gate, temp, sqlite.ReadWrite|sqlite.Create|sqlite.URI)
 }
 
 func (s *Store) openConn(gate Gate, temp *TempSpace, flags sqlite.OpenFlags) (*Conn, error) {

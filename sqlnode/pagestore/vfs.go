@@ -200,6 +200,10 @@ func xOpen(tls *libc.TLS, _, zName, pFile uintptr, flags int32, pOut uintptr) in
 		c.methods = vfs.io
 	}
 	if pOut != 0 {
+		if h := vfs.files.get(c.index).handle; h != nil && !h.writer {
+			// So SQLite knows that BEGIN IMMEDIATE has nothing to lock here.
+			flags = flags&^(sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE) | sqlite3.SQLITE_OPEN_READONLY
+		}
 		*at[int32](pOut) = flags
 	}
 	return sqlite3.SQLITE_OK
