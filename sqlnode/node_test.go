@@ -208,6 +208,28 @@ func TestImportIsTheInverseOfExport(t *testing.T) {
 	}
 }
 
+// The node's own tables come back with an exported file.
+func TestExportWithOutcomes(t *testing.T) {
+	r := startNode(t, testNodeConfig(t))
+	r.want("POST", "/v1/tenants", `{"name":"a"}`, 201)
+	r.rows("a", "create table t(x)")
+	req, _ := http.NewRequest("POST", r.url+"/v1/tenants/a/sql", strings.NewReader(`{"sql":"insert into t values(1)"}`))
+	key, _ := os.ReadFile(filepath.Join(r.n.cfg.DataDir, RootKeyFile))
+	req.Header = http.Header{"Authorization": {"Bearer " + strings.TrimSpace(string(key))}, "Idempotency-Key": {"k"}, "Content-Type": {"application/json"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+	for _, format := range []string{"sqlite", "sql"} {
+		file := r.want("GET", "/v1/tenants/a/export?format="+format, "", 200)
+		r.want("POST", "/v1/tenants/"+format+"/import?format="+format, file, 201)
+		if got := r.rows(format, "select * from t"); got != "[[1]]" {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+}
+
 func TestRestOfAnImportIsRemoved(t *testing.T) {
 	cfg := testNodeConfig(t)
 	r := startNode(t, cfg)

@@ -107,6 +107,9 @@ func (info *Info) read(ctx context.Context, c *sqlite.Conn) error {
 			return err
 		}
 	}
+	if err := checkInternal(ctx, c); err != nil {
+		return err
+	}
 	var problems []string
 	if err := each(ctx, c, fmt.Sprintf("PRAGMA integrity_check(%d)", maxProblems), func(s *sqlite.Stmt) {
 		if line := s.Column(0).Str(); line != "ok" && len(problems) < maxProblems {

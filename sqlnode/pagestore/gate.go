@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
 	"github.com/nearsql/nearsql/wire/txn"
 )
 
@@ -82,11 +83,16 @@ func (g tenantGate) Propose(c *Commit) {
 				err = &RefusedError{Reason: e}
 			}
 		}
-		if err != nil {
+		s := t.openStore()
+		switch {
+		case s == nil: // closed: nobody reads it now
+		case err != nil:
 			// All that was speculated on this commit goes with it.
-			if s := t.openStore(); s != nil {
-				s.dropSpeculation()
-			}
+			s.dropSpeculation()
+		case wire.TXID(s.committedTX.Load()) < c.Next.TXID:
+			// The speculation had been dropped before, and a builder makes it visible.
+			go func() { c.finish(s.wait(nil, c.Next.TXID)) }()
+			return
 		}
 		c.finish(err)
 	})
