@@ -15,6 +15,9 @@ func (s tenantService) Export(ctx context.Context, name string, w io.Writer, f h
 	if werr != nil {
 		return werr
 	}
+	if err := r.q.built(ctx); err != nil {
+		return err
+	}
 	store, err := r.Acquire()
 	if err != nil {
 		return err

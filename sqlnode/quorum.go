@@ -24,6 +24,12 @@ func (q quorum) Confirm(ctx context.Context) error {
 	if err := q.h.log.WaitApplied(ctx, index); err != nil {
 		return leaderError(err)
 	}
+	return q.built(ctx)
+}
+
+// built returns when this copy shows all that its log had when it was called: after a start, and for
+// large transactions, pages are built beside the log.
+func (q quorum) built(ctx context.Context) error {
 	tx := q.t.Logged().TXID
 	if q.t.Position().TXID >= tx {
 		return nil

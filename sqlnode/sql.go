@@ -23,6 +23,9 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 			return wire.Meta{}, err
 		}
 	}
+	if err := n.awaitBuilt(ctx, r, req); err != nil {
+		return wire.Meta{}, err
+	}
 	x, err := n.engine.Execute(ctx, r.Tenant, r.q, req, sink)
 	if err != nil {
 		return wire.Meta{}, err
@@ -33,6 +36,29 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 		m.Consistency = wire.Strong
 	}
 	return m, nil
+}
+
+// awaitBuilt waits until the tenant shows what its log has: what is answered to be fresh must be.
+func (n *Node) awaitBuilt(ctx context.Context, r *resident, req *wire.Request) error {
+	if req.MaxStaleness == wire.AnyStaleness || r.Position().TXID >= r.Logged().TXID {
+		return nil
+	}
+	patience := bookmarkPatience
+	if req.Timeout > 0 {
+		patience = min(patience, req.Timeout)
+	}
+	late, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := r.q.built(late)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return wire.AsError(ctx.Err())
+	case late.Err() != nil:
+		return wire.NewError(wire.CodeStale, "this node's copy is still catching up with its log")
+	}
+	return nil // the engine says what is wrong with the copy
 }
 
 // bookmarkPatience bounds the wait for a bookmark's position, when the request has no shorter time.

@@ -33,10 +33,16 @@ type ran struct {
 // command runs nearsql with arguments, in dir.
 func command(t *testing.T, dir, stdin string, args ...string) ran {
 	t.Helper()
+	return commandWith(t, dir, stdin, nil, args...)
+}
+
+func commandWith(t *testing.T, dir, stdin string, env []string, args ...string) ran {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -52,7 +58,7 @@ func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	run := func(stdin string, args ...string) ran {
 		t.Helper()
-		return command(t, dir, stdin, append(args, "--data-dir", n.dir)...)
+		return commandWith(t, dir, stdin, []string{"NEARSQL_DATA_DIR=" + n.dir}, args...)
 	}
 	want := func(code int, out string, args ...string) string {
 		t.Helper()

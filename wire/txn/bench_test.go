@@ -35,13 +35,22 @@ func BenchmarkPageSum(b *testing.B) {
 	}
 }
 
-func BenchmarkUpdateSum(b *testing.B) {
+// BenchmarkChange is the usual page of a small transaction: sum and delta.
+func BenchmarkChange(b *testing.B) {
 	prev, sparse, _, _ := benchPages()
-	sum := PageSum(7, prev)
+	h := sampleHeader()
+	h.PageSize = 4096
+	sum := PageSum(1, prev)
+	var e Encoder
 	b.SetBytes(4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		UpdateSum(7, sum, prev, sparse)
+		if err := e.Begin(h); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := e.Change(1, prev, sparse, sum); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -30,7 +30,8 @@ type Encoder struct {
 	buf     []byte // MaxHeader bytes of room, then the body since the last Drain
 	drained uint64 // bytes of body given out by Drain
 	crc     uint32 // of those
-	delta   []byte // a page's delta
+	delta   []byte // the newest page's delta
+	isDelta bool   // delta is whole: it was not given up for being too long
 	block   []byte // a page's LZ4 block
 }
 
@@ -68,6 +69,36 @@ func (e *Encoder) SetCommit(pages uint32) { e.h.Commit = pages }
 // previous version, or nil for zeros where there is none; its bytes; and PageSum of them.
 // Both slices may be changed afterwards.
 func (e *Encoder) Page(pgno uint32, prev, next []byte, sum wire.Checksum) error {
+	if err := e.check(pgno, prev, next, sum); err != nil {
+		return err
+	}
+	encoding, data := e.smallest(prev, next)
+	e.add(Page{Pgno: pgno, Encoding: encoding, Data: data, Sum: sum})
+	return nil
+}
+
+// Change is Page for a page whose previous version is there and has the sum prevSum. It returns the sum
+// of the page, which takes less than PageSum where little has changed.
+func (e *Encoder) Change(pgno uint32, prev, next []byte, prevSum wire.Checksum) (wire.Checksum, error) {
+	if prev == nil {
+		return 0, fmt.Errorf("page %d: its previous version is missing", pgno)
+	}
+	if err := e.check(pgno, prev, next, prevSum); err != nil {
+		return 0, err
+	}
+	encoding, data := e.smallest(prev, next)
+	var sum wire.Checksum
+	if e.isDelta {
+		sum = changedSum(prevSum, e.delta, prev, next)
+	} else {
+		sum = PageSum(pgno, next)
+	}
+	e.add(Page{Pgno: pgno, Encoding: encoding, Data: data, Sum: sum})
+	return sum, nil
+}
+
+// check says why a page can't be added.
+func (e *Encoder) check(pgno uint32, prev, next []byte, sum wire.Checksum) error {
 	size := int(e.h.PageSize)
 	switch {
 	case !e.begun:
@@ -83,11 +114,13 @@ func (e *Encoder) Page(pgno uint32, prev, next []byte, sum wire.Checksum) error 
 	case sum&wire.ChecksumFlag == 0:
 		return fmt.Errorf("page %d: sum %s lacks bit 63", pgno, sum)
 	}
-	encoding, data := e.smallest(prev, next)
-	e.buf = appendPage(e.buf, e.last, Page{Pgno: pgno, Encoding: encoding, Data: data, Sum: sum})
-	e.last = pgno
-	e.h.Pages++
 	return nil
+}
+
+func (e *Encoder) add(p Page) {
+	e.buf = appendPage(e.buf, e.last, p)
+	e.last = p.Pgno
+	e.h.Pages++
 }
 
 // smallest chooses an encoding: a delta that is below half the page is taken at once, since
@@ -97,9 +130,8 @@ func (e *Encoder) smallest(prev, next []byte) (Encoding, []byte) {
 	if prev == nil {
 		prev = zeros[:size]
 	}
-	var isDelta bool
-	e.delta, isDelta = appendDelta(e.delta[:0], prev, next, size-1)
-	if isDelta && len(e.delta) < size/2 {
+	e.delta, e.isDelta = appendDelta(e.delta[:0], prev, next, size-1)
+	if e.isDelta && len(e.delta) < size/2 {
 		return EncodingDelta, e.delta
 	}
 	if bound := lz4.CompressBlockBound(size); cap(e.block) < bound {
@@ -109,7 +141,7 @@ func (e *Encoder) smallest(prev, next []byte) (Encoding, []byte) {
 	n, err := lz4.CompressBlock(next, e.block[:cap(e.block)], nil)
 	compressed := err == nil && n > 0 && n < size
 	switch {
-	case isDelta && (!compressed || len(e.delta) <= n):
+	case e.isDelta && (!compressed || len(e.delta) <= n):
 		return EncodingDelta, e.delta
 	case compressed:
 		return EncodingLZ4, e.block[:n]

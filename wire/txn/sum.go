@@ -54,43 +54,30 @@ func sumBlocks(s uint64, data []byte) (uint64, []byte) {
 	return s, data
 }
 
-// UpdateSum is PageSum of next, from the sum of prev, which is the same page before: it costs the
-// reading of both, and little for what did not change.
+// changedSum is PageSum of next, from the sum of prev, which is the same page before, and the delta
+// between them: it reads what changed alone.
 //
 // The sum is linear: two sums differ by the sum of the difference of their pages, begun with 0, since
 // beginning and page number are the same. Bit 63, which every sum has set, falls out of the difference.
-func UpdateSum(pgno uint32, sum wire.Checksum, prev, next []byte) wire.Checksum {
-	if len(prev) != len(next) || len(next)%64 != 0 { // never for a page
-		return PageSum(pgno, next)
-	}
+func changedSum(sum wire.Checksum, delta, prev, next []byte) wire.Checksum {
 	var s uint64
-	for len(next) >= 64 {
-		if len(next) >= equalBlock && string(prev[:equalBlock]) == string(next[:equalBlock]) {
-			s = timesQ8(timesQ8(timesQ8(timesQ8(s)))) // 64 bytes each
-			prev, next = prev[equalBlock:], next[equalBlock:]
-			continue
+	done, pos := 0, 0 // words of 64 bits that are in s, and bytes of the page that the delta has told of
+	for len(delta) > 0 {
+		gap, n := uvarint(delta)
+		delta = delta[n:]
+		length, n := uvarint(delta)
+		delta = delta[n+int(length):]
+		begin := pos + int(gap)
+		pos = begin + int(length)
+		if word := begin / 8; word > done {
+			s = timesQn(s, word-done)
+			done = word
 		}
-		p, n := prev[:64:64], next[:64:64]
-		d0 := binary.LittleEndian.Uint64(p[0:]) ^ binary.LittleEndian.Uint64(n[0:])
-		d1 := binary.LittleEndian.Uint64(p[8:]) ^ binary.LittleEndian.Uint64(n[8:])
-		d2 := binary.LittleEndian.Uint64(p[16:]) ^ binary.LittleEndian.Uint64(n[16:])
-		d3 := binary.LittleEndian.Uint64(p[24:]) ^ binary.LittleEndian.Uint64(n[24:])
-		d4 := binary.LittleEndian.Uint64(p[32:]) ^ binary.LittleEndian.Uint64(n[32:])
-		d5 := binary.LittleEndian.Uint64(p[40:]) ^ binary.LittleEndian.Uint64(n[40:])
-		d6 := binary.LittleEndian.Uint64(p[48:]) ^ binary.LittleEndian.Uint64(n[48:])
-		d7 := binary.LittleEndian.Uint64(p[56:]) ^ binary.LittleEndian.Uint64(n[56:])
-		if d0|d1|d2|d3|d4|d5|d6|d7 == 0 {
-			s = timesQ8(s)
-		} else {
-			d4 ^= timesQ4(s ^ d0)
-			d5 ^= timesQ4(d1)
-			d6 ^= timesQ4(d2)
-			d7 ^= timesQ4(d3)
-			s = timesQ(timesQ(timesQ(timesQ(d4)^d5)^d6) ^ d7)
+		for ; done*8 < pos; done++ {
+			s = timesQ(s ^ binary.LittleEndian.Uint64(prev[done*8:]) ^ binary.LittleEndian.Uint64(next[done*8:]))
 		}
-		prev, next = prev[64:], next[64:]
 	}
-	return sum ^ wire.Checksum(s) | wire.ChecksumFlag
+	return sum ^ wire.Checksum(timesQn(s, len(next)/8-done)) | wire.ChecksumFlag
 }
 
 // reduce multiplies by q what has overflowed: bit 63 of over is x^64. At most 60 bits of it are in use.
@@ -107,4 +94,19 @@ func timesQ4(s uint64) uint64 {
 // timesQ8 multiplies by q^8 = x^32 + x^24 + x^8 + 1.
 func timesQ8(s uint64) uint64 {
 	return s ^ s>>8 ^ s>>24 ^ s>>32 ^ reduce(s<<56^s<<40^s<<32)
+}
+
+// timesQn multiplies by q^n.
+func timesQn(s uint64, n int) uint64 {
+	for ; n >= 8; n -= 8 {
+		s = timesQ8(s)
+	}
+	if n >= 4 {
+		s = timesQ4(s)
+		n -= 4
+	}
+	for ; n > 0; n-- {
+		s = timesQ(s)
+	}
+	return s
 }

@@ -106,26 +106,51 @@ func TestPageSum(t *testing.T) {
 	}
 }
 
-func TestUpdateSum(t *testing.T) {
+func TestChangeKnowsTheSum(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for _, size := range []int{0, 1, 100, 512, 1024, 4096, 65536} {
+	var e Encoder
+	for _, size := range []int{512, 1024, 4096, 65536} {
+		h := sampleHeader()
+		h.PageSize, h.Commit = uint32(size), 100
 		prev := make([]byte, size)
 		for i := range prev {
 			prev[i] = byte(r.Uint32())
 		}
 		next := bytes.Clone(prev)
-		sum := PageSum(77, prev)
-		for n := range 200 {
-			if size > 0 {
-				at := r.IntN(size)
-				for i := range min(r.IntN(1+n), size-at) {
-					next[at+i] ^= byte(r.Uint32())
-				}
+		deltas := 0
+		for n := range 300 {
+			at := r.IntN(size)
+			for i := range min(r.IntN(1+n*4), size-at) {
+				next[at+i] ^= byte(r.Uint32())
 			}
-			if got, want := UpdateSum(77, sum, prev, next), PageSum(77, next); got != want {
-				t.Fatalf("%d bytes, change %d: got %s, want %s", size, n, got, want)
+			if n%3 == 0 { // an edge, and two runs within one word
+				next[0]++
+				next[5]++
+				next[size-1]++
+			}
+			if err := e.Begin(h); err != nil {
+				t.Fatal(err)
+			}
+			got, err := e.Change(77, prev, next, PageSum(77, prev))
+			if want := PageSum(77, next); err != nil || got != want {
+				t.Fatalf("%d bytes, change %d: got %s, %v, want %s", size, n, got, err, want)
+			}
+			if e.isDelta {
+				deltas++
+			}
+			if n%20 == 0 {
+				copy(prev, next)
 			}
 		}
+		if deltas == 0 || deltas == 300 && size == 512 {
+			t.Errorf("%d bytes: %d of 300 changes were deltas", size, deltas)
+		}
+	}
+	if err := e.Begin(sampleHeader()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Change(1, nil, make([]byte, 512), 1<<63); err == nil {
+		t.Error("a change of nothing was taken")
 	}
 }
 
@@ -578,7 +603,6 @@ func TestAllocations(t *testing.T) {
 		"encode":        func() { tx.encode(t, &e) },
 		"decode header": func() { DecodeHeader(entry) },
 		"page sum":      func() { PageSum(1, dst) },
-		"updated sum":   func() { UpdateSum(1, 5, dst, dst) },
 		"pages": func() {
 			h, body, _ := Split(entry)
 			for p, err := range Pages(&h, body) {
