@@ -275,3 +275,31 @@ func TestDeferredKeyMendedByAnother(t *testing.T) {
 	}
 	r.want(tn, "SELECT count(*) FROM p", "[[1]]")
 }
+
+// TestSingleStatementAllOrNothing: a single statement that fails keeps nothing of what it did, whatever the
+// statement or the schema say of failures, also when the schema comes to say it later.
+func TestSingleStatementAllOrNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		insert string
+		schema []string
+	}{
+		"OR FAIL":          {"INSERT Or Fail INTO t VALUES(1),(2),(2),(3)", []string{"CREATE TABLE t(a PRIMARY KEY)"}},
+		"ON CONFLICT FAIL": {"INSERT INTO t VALUES(1),(2),(2),(3)", []string{"CREATE TABLE t(a PRIMARY KEY ON CONFLICT Fail)"}},
+		"RAISE(FAIL)": {"INSERT INTO t VALUES(1),(2),(3)", []string{"CREATE TABLE t(a)",
+			"CREATE TRIGGER g BEFORE INSERT ON t WHEN new.a=2 BEGIN SELECT RAISE(FAIL, 'no'); END"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			tn := r.create(1, tenant.Limits{})
+			r.exec(tn, "CREATE TABLE x(a)")
+			r.exec(tn, "INSERT INTO x VALUES(1)") // the writer has looked at the schema now
+			for _, sql := range c.schema {
+				r.exec(tn, sql)
+			}
+			if _, err := r.do(tn, one(c.insert)); err == nil {
+				t.Fatal("it succeeded")
+			}
+			r.want(tn, "SELECT count(*) FROM t", "[[0]]")
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +78,8 @@ type writer struct {
 
 	last *pagestore.Commit // the newest of this writer that the connection may rest on
 	lost atomic.Bool       // a commit did not come through: the connection rests on what is gone
+
+	keepsPart keeps // whether the schema says FAIL
 }
 
 // write runs a request that writes; errDBClosed means that it did not.
@@ -316,6 +319,7 @@ func (w *writer) drop() {
 		w.conn.close()
 		w.conn = nil
 	}
+	w.keepsPart = unknown
 }
 
 // runGroup runs jobs in one transaction, or one after another where that can't be, and lets
@@ -578,8 +582,14 @@ func (w *writer) attemptAlone(j *job) error {
 			defer func() { c.pol.vacuum = false }()
 			return c.run(0, &j.req.Statements[0], limit, &j.answers)
 		}
+		if w.allOrNothing(j) {
+			return c.run(0, &j.req.Statements[0], limit, &j.answers)
+		}
 		return w.transaction(j, limit)
 	})
+	if j.first != classWrite || len(j.kinds) > 0 {
+		w.keepsPart = unknown // it may have changed the schema
+	}
 	j.err = e
 	if e != nil {
 		j.answers.reset()
@@ -610,6 +620,47 @@ func (w *writer) attemptAlone(j *job) error {
 		w.db.e.cfg.Log.Warn("outcome of a failed request not kept", "tenant", w.db.t.ID(), "error", err)
 	}
 	return c.end()
+}
+
+// keeps says whether a statement that fails may keep a part of what it did.
+type keeps uint8
+
+const (
+	unknown keeps = iota
+	never
+	maybe
+)
+
+// allOrNothing says whether the job is one statement that by itself happens all or not at all, and so
+// needs no BEGIN and COMMIT, which cost as much as a tenth of an insert: it returns no rows, which might be too many, and
+// FAIL stands neither in it nor in the schema, where ON CONFLICT FAIL and RAISE(FAIL) are.
+func (w *writer) allOrNothing(j *job) bool {
+	if j.first != classWrite || len(j.req.Statements) != 1 || j.req.IdempotencyKey != "" {
+		return false
+	}
+	if sql := j.req.Statements[0].SQL; containsFold(sql, "fail") || containsFold(sql, "returning") {
+		return false
+	}
+	if w.keepsPart == unknown {
+		w.keepsPart = never
+		err := w.conn.own("SELECT 1 FROM sqlite_schema WHERE sql LIKE '%fail%' LIMIT 1", func([]wire.Value) { w.keepsPart = maybe })
+		if err != nil {
+			w.keepsPart = unknown
+			w.conn.TakeErr()
+			return false
+		}
+	}
+	return w.keepsPart == never
+}
+
+// containsFold says whether s contains word, which is in lower-case ASCII, in any case.
+func containsFold(s, word string) bool {
+	for i := 0; i+len(word) <= len(s); i++ {
+		if s[i]|0x20 == word[0] && strings.EqualFold(s[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }
 
 // transaction runs a request between BEGIN and COMMIT: also a single statement, which by itself would
