@@ -431,10 +431,7 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 		if next == nil || pgno > commit || pgno == lock {
 			continue
 		}
-		var (
-			old    []byte
-			newSum wire.Checksum
-		)
+		var newSum wire.Checksum
 		if pgno <= prev.Pages {
 			if scratch == nil {
 				scratch = h.store.budget.newPage(h.pageSize())
@@ -443,19 +440,20 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 			if err != nil {
 				return nil, err
 			}
-			old = scratch
-			if string(old) == string(next) {
+			if string(scratch) == string(next) {
 				continue
 			}
 			sum ^= oldSum &^ wire.ChecksumFlag
-			newSum = txn.UpdateSum(pgno, oldSum, old, next)
+			if newSum, err = h.enc.Change(pgno, scratch, next, oldSum); err != nil {
+				return nil, err
+			}
 		} else {
 			newSum = txn.PageSum(pgno, next)
+			if err := h.enc.Page(pgno, nil, next, newSum); err != nil {
+				return nil, err
+			}
 		}
 		sum ^= newSum &^ wire.ChecksumFlag
-		if err := h.enc.Page(pgno, old, next, newSum); err != nil {
-			return nil, err
-		}
 		p.pages = append(p.pages, newVersion{pgno: pgno, sum: newSum, data: next})
 	}
 	for pgno := commit + 1; pgno <= prev.Pages; pgno++ {

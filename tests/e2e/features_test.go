@@ -165,7 +165,7 @@ func TestValues(t *testing.T) {
 	}
 	values := []wire.Value{
 		wire.Null, wire.Integer(0), wire.Integer(math.MaxInt64), wire.Integer(math.MinInt64), wire.Integer(1<<53 + 1), wire.Integer(-1<<53 - 1),
-		wire.Float(0.1), wire.Float(1), wire.Float(-0.0), wire.Float(math.MaxFloat64), wire.Float(math.SmallestNonzeroFloat64), wire.Float(math.Inf(1)), wire.Float(math.Inf(-1)),
+		wire.Float(0.1), wire.Float(1), wire.Float(math.MaxFloat64), wire.Float(math.SmallestNonzeroFloat64), wire.Float(math.Inf(1)), wire.Float(math.Inf(-1)),
 		wire.Text(""), wire.Text("ä😀\u2028\"\\\x7f\t"), wire.Text("a\x00b"), wire.Text(strings.Repeat("long ", 100_000)),
 		wire.Blob(nil), wire.Blob(blob), wire.Blob(bytes.Repeat(blob, 4000)),
 	}
@@ -231,7 +231,7 @@ func TestValues(t *testing.T) {
 	if got := rows(n.do("POST", "/v1/tenants/v/sql", &packed, "Content-Type", "application/json", "Content-Encoding", "gzip")); got != fmt.Sprintf(`[["%X"]]`, blob) {
 		t.Errorf("gzip: %s", got)
 	}
-	a := get("SELECT v FROM t WHERE id=16", "", "Accept-Encoding", "gzip")
+	a := get("SELECT v FROM t WHERE id=15", "", "Accept-Encoding", "gzip")
 	if a.header.Get("Content-Encoding") != "gzip" || len(a.body) > 50_000 {
 		t.Errorf("a large answer has encoding %q and %d bytes", a.header.Get("Content-Encoding"), len(a.body))
 	}
@@ -242,7 +242,7 @@ func TestValues(t *testing.T) {
 	if a.body, err = io.ReadAll(zr); err != nil {
 		t.Fatal(err)
 	}
-	if got := rows(a); got != `[["`+values[16].Str()+`"]]` {
+	if got := rows(a); got != `[["`+values[15].Str()+`"]]` {
 		t.Errorf("a packed answer has %d bytes", len(got))
 	}
 	// A batch is one transaction: all or nothing, and one snapshot.

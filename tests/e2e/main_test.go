@@ -13,7 +13,7 @@ import (
 
 var (
 	long   = flag.Bool("long", false, "run each test at full length and size")
-	rounds = flag.Int("rounds", 0, "how often the kill test kills (default: 40, or 300 with -long)")
+	rounds = flag.Int("rounds", 0, "how often the kill test kills (default: 36, or 300 with -long)")
 	seed   = flag.Uint64("seed", 0, "seed of what is random (default: from the clock)")
 )
 

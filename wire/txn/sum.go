@@ -96,8 +96,16 @@ func timesQ8(s uint64) uint64 {
 	return s ^ s>>8 ^ s>>24 ^ s>>32 ^ reduce(s<<56^s<<40^s<<32)
 }
 
+// timesQ32 multiplies by q^32 = x^36 + x^35 + x^33 + x^8 + x^6 + x^2.
+func timesQ32(s uint64) uint64 {
+	return s>>2 ^ s>>6 ^ s>>8 ^ s>>33 ^ s>>35 ^ s>>36 ^ reduce(s<<62^s<<58^s<<56^s<<31^s<<29^s<<28)
+}
+
 // timesQn multiplies by q^n.
 func timesQn(s uint64, n int) uint64 {
+	for ; n >= 32; n -= 32 {
+		s = timesQ32(s)
+	}
 	for ; n >= 8; n -= 8 {
 		s = timesQ8(s)
 	}

@@ -35,7 +35,11 @@ func (b *bench) engine() (err error) {
 		figure  string
 		clients int
 		also    string // another name for the figure
-	}{{"engine_insert1_vs_wal_off", 1, "engine_insert_vs_wal_off"}, {"engine_insert16_vs_wal_off", 16, ""}} {
+		apart   string // the figure with a log that answers as pagestore.Log demands
+	}{
+		{"engine_insert1_vs_wal_off", 1, "engine_insert_vs_wal_off", "engine_insert1_apart_vs_wal_off"},
+		{"engine_insert16_vs_wal_off", 16, "", "engine_insert16_apart_vs_wal_off"},
+	} {
 		r, err := b.compare(workers, names, task{Clients: c.clients, N: b.insertSlice})
 		if err != nil {
 			return err
@@ -46,6 +50,7 @@ func (b *bench) engine() (err error) {
 		if c.also != "" {
 			b.figure(c.also, ratio, "x")
 		}
+		b.figure(c.apart, median(ratios(r["nearsql-apart"].rates, r["sqlite-off"].rates)), "x")
 	}
 	for _, c := range []struct {
 		figure  string

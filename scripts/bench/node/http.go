@@ -61,26 +61,43 @@ func (b *bench) httpReads(node *process) (err error) {
 		}}
 	echoes := load.Run{Request: func(dst []byte, i int64) []byte { return echo.read(dst, "bench", i) }}
 	var rates, bare []float64
-	var last *load.Result
-	for i := range b.rounds + 1 {
-		reads.Duration, echoes.Duration = b.httpTurn, b.httpTurn
-		if i == 0 { // to warm up
-			reads.Duration, echoes.Duration = b.httpTurn/3, b.httpTurn/3
+	var latency load.Histogram
+	var ourCPU, theirCPU time.Duration
+	var ourN, theirN int64
+	reads.Duration, echoes.Duration = b.httpTurn/time.Duration(b.slices), b.httpTurn/time.Duration(b.slices)
+	for round := range b.rounds + 1 { // the first warms up, and counts for nothing
+		var our, their load.Result
+		if round == 1 {
+			latency = load.Histogram{}
+			ourCPU, theirCPU, ourN, theirN = -node.cpu(), -echo.cpu(), 0, 0
 		}
-		r, err := ours.Run(b.ctx, reads)
-		if err != nil {
-			return err
+		for range b.slices {
+			for _, turn := range []struct {
+				pool *load.Pool
+				run  load.Run
+				sum  *load.Result
+			}{{ours, reads, &our}, {theirs, echoes, &their}} {
+				r, err := turn.pool.Run(b.ctx, turn.run)
+				if err != nil {
+					return err
+				}
+				turn.sum.Requests += r.Requests
+				turn.sum.Elapsed += r.Elapsed
+				if turn.sum == &our {
+					latency.Merge(&r.Latency)
+				}
+			}
 		}
-		e, err := theirs.Run(b.ctx, echoes)
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			rates, bare, last = append(rates, r.PerSecond()), append(bare, e.PerSecond()), r
+		ourN, theirN = ourN+our.Requests, theirN+their.Requests
+		if round > 0 {
+			rates, bare = append(rates, our.PerSecond()), append(bare, their.PerSecond())
 		}
 	}
-	b.say("http: point reads over %d connections %.0f/s, p50 %s, p99 %s; echo %.0f/s; the load generator shares the CPUs", httpConns,
-		median(rates), us(last.Latency.Quantile(0.5)), us(last.Latency.Quantile(0.99)), median(bare))
+	ourCPU += node.cpu()
+	theirCPU += echo.cpu()
+	b.say("http: point reads over %d connections %.0f/s (%.1f us of the server's CPU each), p50 %s, p99 %s; echo %.0f/s (%.1f us); the load generator shares the CPUs", httpConns,
+		median(rates), float64(ourCPU.Microseconds())/float64(ourN), us(latency.Quantile(0.5)), us(latency.Quantile(0.99)),
+		median(bare), float64(theirCPU.Microseconds())/float64(theirN))
 	b.figure("http_read64", median(rates), "per_s")
 	b.figure("http_read64_vs_echo", median(ratios(rates, bare)), "x")
 	return nil

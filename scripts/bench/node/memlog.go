@@ -9,8 +9,9 @@ import (
 
 // memLog is a log in memory: it keeps entries in order, applies them and syncs nothing.
 //
-// It answers before Propose returns, so that nothing but the engine is measured. One that is
-// apart answers from a goroutine of its own, as the real log does, and so adds what waking two goroutines takes.
+// It answers before Propose returns, so that nothing but the engine is measured: faster than a real log
+// may, since pagestore.Log has the answer come from another goroutine. One that is apart keeps to that, and so adds
+// what waking two goroutines takes.
 type memLog struct {
 	g     *pagestore.Group
 	apart chan func() // nil when it is not
