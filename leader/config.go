@@ -27,6 +27,14 @@ type Config struct {
 	Machine Machine
 	Log     *slog.Logger // nil for none
 
+	// Network reaches the other nodes; nil for a group that never has any.
+	Network Network
+
+	// MayChange returns an error while no member may be promoted or removed,
+	// since this node's Machine does not hold all of the state yet that it was
+	// given: it counts as if it did. It must not wait. nil allows changes always.
+	MayChange func() error
+
 	// InitialVoters makes a new group, if Dir holds none; all of its voters are
 	// given the same. Empty means to wait until a primary adds this node.
 	InitialVoters []NodeID
@@ -44,9 +52,14 @@ type Config struct {
 	// sent. 50 ms.
 	CommitTimeout time.Duration
 
+	// RPCTimeout is how long one message to another node may take until its
+	// answer; snapshots by their size. 5 s.
+	RPCTimeout time.Duration
+
 	// BatchEntries is how many entries share one write and sync of the log, and
-	// one message to a follower, when so many wait. 256 in a group whose only
-	// member is this node, else 32, since 32 messages may be under way to each follower.
+	// at most one message to a follower, when so many wait. Messages are bounded to
+	// 2 MiB besides, of which 32 may be under way to each follower. With less
+	// than 256, throughput over distance suffers. 256.
 	BatchEntries int
 	// QueueEntries and QueueBytes bound the proposals that are not answered
 	// yet; beyond them there is OverloadedError. 16384 and 64 MiB.
@@ -67,6 +80,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.ElectionTimeout, max(time.Second, c.HeartbeatTimeout))
 	setDefault(&c.LeaseTimeout, c.HeartbeatTimeout/2)
 	setDefault(&c.CommitTimeout, 50*time.Millisecond)
+	setDefault(&c.RPCTimeout, max(5*time.Second, 2*c.HeartbeatTimeout))
 	setDefault(&c.QueueEntries, 16384)
 	setDefault(&c.QueueBytes, 64<<20)
 	setDefault(&c.SegmentSize, 16<<20)
@@ -108,7 +122,7 @@ func (c *Config) Validate() error {
 		if id == "" {
 			return errors.New("leader: InitialVoters has an empty node id")
 		}
-		if id != c.Node {
+		if id != c.Node && c.Network == nil {
 			return fmt.Errorf("leader: InitialVoters names %s, but there is no network to other nodes", id)
 		}
 	}

@@ -12,15 +12,23 @@
 //     every proposal that was answered before ReadIndex was called, anywhere.
 //   - Leadership says Primary only after everything of earlier terms has been
 //     applied here, and for one term: a primary of another term is another one.
+//   - ReadIndexAt is the same on any member, by asking the primary.
+//   - Members change one at a time, each change decided on a configuration that is
+//     still the newest; no voter is added or removed while a Machine that the
+//     rest would rely on lacks what a snapshot gave it.
 //   - An error of the log's files ends the group with a LogError. Nothing that
-//     the group did not know to be durable has been answered by then.
+//     the group did not know to be durable has been answered by then, nor is
+//     anything sent to other nodes from then on.
 //
 // Entries reach Machine.Apply exactly once per life of the group, in order,
 // from the index after the snapshot that was restored.
 //
-// DESIGN.md says why that holds. Package logstore keeps log, term and vote,
-// package snapshots the snapshots.
+// Run may end with ErrRunAgain; a new Group then goes on in the same directory.
 //
-// Locks: Group.proposals is taken before Group.state; no lock is held while a
-// Machine or a done function is called.
+// DESIGN.md says why that holds, FORMAT.md what nodes ask each other. Package logstore keeps log, term and vote,
+// package snapshots the snapshots; package leadertest runs groups in tests.
+//
+// Locks: Group.changing before Group.proposals before Group.state; peers.mu and
+// peer.mu are never held together. No lock but changing is held while a Machine, a
+// done function or MayChange is called.
 package leader

@@ -59,6 +59,15 @@ func (e *LogError) Error() string { return fmt.Sprintf("log of group %d: %v", e.
 
 func (e *LogError) Unwrap() error { return e.Err }
 
+// ErrUnconfirmed says that too few voters confirmed that this node is still the
+// primary, in time. Asking again may help.
+var ErrUnconfirmed = errors.New("too few voters confirmed the primary")
+
+// ErrRunAgain is how Run ends when a snapshot took the place of entries that
+// other nodes did not have: raft can't forget them while it runs. A new Group in
+// the same directory goes on.
+var ErrRunAgain = errors.New("a snapshot took the place of the log: the group must be run again")
+
 // ErrStopped is the error of what was asked of a group that does not run.
 var ErrStopped = errors.New("group does not run")
 

@@ -32,10 +32,17 @@ type fsm struct {
 	// of the last one that was completed or installed, plus 1; 0 before any.
 	capturing, captured atomic.Uint64
 
+	// running says that raft runs. Before, a snapshot that can't be restored
+	// ends the start: raft would try an older one, and go on without what the log
+	// has no more.
+	running atomic.Bool
+
 	mu struct {
 		sync.Mutex
 		applied uint64        // invariant: the index of the last command applied; never falls but by a restore
 		changed chan struct{} // closed when applied changes; nil if nobody waits
+
+		unrestored error // why a snapshot could not be restored at the start
 	}
 }
 
@@ -128,6 +135,27 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // Restore implements raft.FSM.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
+	if f.running.Load() {
+		return f.restore(r)
+	}
+	err := f.unrestored()
+	if err == nil {
+		err = f.restore(r)
+		f.mu.Lock()
+		f.mu.unrestored = err
+		f.mu.Unlock()
+	}
+	return err
+}
+
+// unrestored is why a snapshot could not be restored at the start; nil if none was or all were.
+func (f *fsm) unrestored() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.unrestored
+}
+
+func (f *fsm) restore(r io.Reader) error {
 	if f.failed() {
 		return ErrStopped
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/nearsql/nearsql/leader/logstore"
@@ -32,8 +34,10 @@ type Group struct {
 	// the waiting comes after, or are begun by one another.
 	goroutines sync.WaitGroup
 
-	// snapshotting serializes Snapshot.
+	// snapshotting serializes Snapshot; changing is held by a change of members.
 	snapshotting sync.Mutex
+	changing     sync.Mutex
+	asked        atomic.Uint64 // number of the last question to other nodes, or round of questions
 
 	proposals struct {
 		sync.Mutex
@@ -59,11 +63,22 @@ type Group struct {
 // parts are what Run makes; constant from when started is closed.
 type parts struct {
 	raft      *raft.Raft
-	transport *transport
+	transport transport
 	store     *logstore.Store
+	log       *groupLog // store, as raft sees it
 	snapshots *snapshots.Store
 	fsm       *fsm
 	notify    chan bool
+	diverged  chan struct{} // holds one: raft can't go on with its log
+
+	// All nil without a network.
+	net         *netTransport
+	links       *links
+	confirming  net.Listener // of questions
+	confirmers  *peers       // for rounds of reads
+	askers      *peers       // for all other questions
+	reads       *rounds      // of the primary
+	remoteReads *rounds      // of other nodes
 
 	window    int                      // of proposals that raft's channel surely has room for
 	waiting   chan struct{}            // holds one: proposals wait for raft
@@ -98,6 +113,7 @@ func (g *Group) Run(ctx context.Context) error {
 	}
 	close(g.started)
 	r := g.run.raft
+	endNetwork := g.runNetwork()
 
 	g.refusals.Lock()
 	g.refusals.answered = true
@@ -110,22 +126,55 @@ func (g *Group) Run(ctx context.Context) error {
 	handing.Go(func() { g.handOverWaiting(stopHanding) })
 	answering.Go(g.answerUnderway)
 
+	diverged := false
 	select {
 	case <-ctx.Done():
 	case <-g.run.store.Failed():
 		g.log.Error("the log failed: the group ends", "error", g.run.store.Err())
+	case <-g.run.diverged:
+		g.log.Warn("a snapshot took the place of the log")
+		diverged = true
 	}
 
 	g.setOpen(false)
 	close(stopHanding)
 	close(stop)
 	g.drain(r, &handing, &answering)
+	endNetwork()
 	g.setLeadership(func(l *Leadership) { *l = Leadership{} })
 	err := g.closeFiles()
 	if failure := g.run.store.Err(); failure != nil {
 		return &LogError{Group: g.cfg.Group, Err: failure}
 	}
+	if diverged {
+		return errors.Join(ErrRunAgain, err)
+	}
 	return err
+}
+
+// runNetwork starts what answers and asks other nodes, and returns how to end it.
+func (g *Group) runNetwork() (end func()) {
+	p := &g.run
+	if p.net == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(p.net.inbox.run)
+	wg.Go(func() { g.answerQuestions(ctx, p.confirming) })
+	for _, asking := range []*peers{p.confirmers, p.askers} {
+		asking.begin(ctx)
+		wg.Go(func() { asking.wait(ctx) })
+	}
+	for _, reading := range []*rounds{p.reads, p.remoteReads} {
+		wg.Go(func() { reading.run(ctx) })
+	}
+	return func() {
+		cancel()
+		_ = p.confirming.Close()
+		_ = p.net.Close()
+		wg.Wait()
+	}
 }
 
 func (g *Group) setOpen(open bool) {
@@ -156,8 +205,15 @@ func (g *Group) drain(r *raft.Raft, handing, answering *sync.WaitGroup) {
 		answering.Wait()
 		g.goroutines.Wait()
 	}()
-	awaitFor(drained, g.cfg.DrainTimeout)
-	if err := r.Shutdown().Error(); err != nil {
+	if awaitFor(drained, g.cfg.DrainTimeout) {
+		g.handOn()
+	}
+	down := r.Shutdown()
+	if g.run.net != nil {
+		// raft waits for the answers of other nodes: there won't be any.
+		_ = g.run.net.Close()
+	}
+	if err := down.Error(); err != nil {
 		g.log.Error("shut raft down", "error", err)
 	}
 	if awaitFor(drained, time.Second) {
@@ -205,7 +261,12 @@ func (g *Group) open() error {
 		return &LogError{Group: g.cfg.Group, Err: err}
 	}
 	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes, failed: func() bool { return p.store.Err() != nil }}
-	p.transport = newTransport(g.cfg.Node, p.store.Running)
+	p.log = &groupLog{Store: p.store, several: func() bool {
+		return p.raft != nil && len(p.raft.GetConfiguration().Configuration().Servers) > 1
+	}}
+	if err := p.log.dropBehindSnapshot(p.snapshots); err != nil {
+		return g.openError(err)
+	}
 	conf := g.raftConfig()
 	conf.Logger = logger
 	// raft waits for who reads it; the reader never waits, and the buffer covers its scheduling.
@@ -218,10 +279,10 @@ func (g *Group) open() error {
 	}
 	batch := g.cfg.BatchEntries
 	if batch == 0 {
-		batch = 32
-		if alone {
-			batch = 256
-		}
+		batch = 256
+	}
+	if err := g.openTransport(logger); err != nil {
+		return fmt.Errorf("start group %d: %w", g.cfg.Group, err)
 	}
 	conf.MaxAppendEntries = batch
 	p.window = max(batch-8, 0) // less barriers, which need no count
@@ -229,8 +290,44 @@ func (g *Group) open() error {
 	p.underway = make(chan *proposal, g.cfg.QueueEntries)
 	p.raft, err = g.newRaft(conf, alone)
 	if err != nil {
+		if p.net != nil {
+			_ = p.net.Close()
+			_ = p.confirming.Close()
+		}
 		return g.openError(err)
 	}
+	return nil
+}
+
+// openTransport makes what reaches other nodes.
+func (g *Group) openTransport(logger hclog.Logger) error {
+	p := &g.run
+	if g.cfg.Network == nil {
+		p.transport = newNoTransport(g.cfg.Node, p.store.Running)
+		return nil
+	}
+	p.diverged = make(chan struct{}, 1)
+	p.links = newLinks(g.cfg.Network, g.cfg.Group, func() bool { return p.store.Err() != nil })
+	listener, err := g.cfg.Network.Listen(g.cfg.Group, PurposeRaft)
+	if err != nil {
+		return err
+	}
+	if p.confirming, err = g.cfg.Network.Listen(g.cfg.Group, PurposeConfirm); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	in := newInbox()
+	in.raft = func() *raft.Raft { return p.raft }
+	in.has = func(index, term uint64) (bool, error) { return p.log.has(p.snapshots, index, term) }
+	in.diverged = func() {
+		p.links.cut()
+		wake(p.diverged)
+	}
+	p.net = newNetTransport(p.links, listener, g.cfg.Node, g.cfg.RPCTimeout, in, p.store.Running, g.log, logger)
+	p.transport = p.net
+	p.confirmers = newPeers(p.links, g.cfg.HeartbeatTimeout)
+	p.askers = newPeers(p.links, 2*g.cfg.HeartbeatTimeout)
+	p.reads = newRounds(g.confirmRound)
+	p.remoteReads = newRounds(g.remoteRound)
 	return nil
 }
 
@@ -322,12 +419,15 @@ func (g *Group) bootstrap() (alone bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if term > 1 {
+		return false, fmt.Errorf("%w: the group has come to term %d, and has neither a log nor a snapshot", logstore.ErrCorrupt, term)
+	}
 	if term == 0 {
 		if err := p.store.SetUint64([]byte("CurrentTerm"), 1); err != nil {
 			return false, err
 		}
 	}
-	err = p.store.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(conf)})
+	err = p.log.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(conf)})
 	return g.onlyMember(conf), err
 }
 
@@ -364,6 +464,7 @@ func (g *Group) isAlone() (bool, error) {
 		}
 		if entry.Type == raft.LogConfiguration {
 			conf = raft.DecodeConfiguration(entry.Data)
+			g.run.log.noteConfiguration(i)
 		}
 	}
 	return g.onlyMember(conf), nil
@@ -386,7 +487,11 @@ func (g *Group) newRaft(conf *raft.Config, alone bool) (r *raft.Raft, err error)
 		conf.ElectionTimeout++
 	}
 	p := &g.run
-	r, err = raft.NewRaft(conf, p.fsm, p.store, p.store, p.snapshots, p.transport)
+	r, err = raft.NewRaft(conf, p.fsm, p.log, p.store, p.snapshots, p.transport)
+	if cause := p.fsm.unrestored(); err != nil && cause != nil {
+		return nil, fmt.Errorf("restore the newest snapshot: %w", cause)
+	}
+	p.fsm.running.Store(err == nil)
 	if err != nil || !alone {
 		return r, err
 	}

@@ -33,8 +33,28 @@ func slogLevel(l hclog.Level) slog.Level {
 	}
 }
 
+// ofOthers are the beginnings of errors that raft logs, each time it tries again,
+// because of other nodes. What changes in that is logged elsewhere.
+var ofOthers = [...]string{
+	"failed to appendEntries to", "failed to heartbeat to", "failed to make requestVote RPC", "failed to send snapshot to",
+	"failed to install snapshot", "failed to start pipeline", "failed to pipeline", "failed to decode incoming", "failed to flush response",
+	"failed to accept connection", "failed to copy snapshot", "failed to receive whole snapshot", "failed to get log", "peer has newer term",
+}
+
+func isOfOthers(msg string) bool {
+	for _, s := range ofOthers {
+		if strings.HasPrefix(msg, s) {
+			return true
+		}
+	}
+	return false
+}
+
 func (h *hcLog) Log(level hclog.Level, msg string, args ...any) {
 	l := slogLevel(level)
+	if isOfOthers(msg) {
+		l = slog.LevelDebug
+	}
 	if !h.log.Enabled(context.Background(), l) {
 		return
 	}

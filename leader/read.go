@@ -10,7 +10,8 @@ import (
 // ReadIndex returns an index such that a state with it contains every proposal
 // that was answered, by any node, before the call. It is the index of an entry
 // that was proposed, 0 if there is none: what WaitApplied and Machine.Apply
-// speak of. A node that is not the primary gets a NotPrimaryError.
+// speak of. A node that is not the primary gets a NotPrimaryError; ErrUnconfirmed
+// says that too few voters answered, within HeartbeatTimeout.
 func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	if err := g.running(); err != nil {
 		return 0, err
@@ -26,10 +27,24 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	// the commit index covers all earlier terms. It is read before what
 	// confirms the term.
 	commit := g.run.raft.CommitIndex()
-	if !g.confirmAlone(leadership.Term) {
+	if g.confirmAlone(leadership.Term) {
+		return g.lastCommand(commit)
+	}
+	if g.run.net == nil {
 		return 0, &NotPrimaryError{Primary: g.otherPrimary()}
 	}
-	return g.lastCommand(commit)
+	return g.run.reads.join(ctx)
+}
+
+// ReadIndexAt is ReadIndex on any node of the group: one that is not the
+// primary asks it. When WaitApplied has returned for the index, a read here sees
+// every proposal that was answered, by any node, before the call.
+func (g *Group) ReadIndexAt(ctx context.Context) (uint64, error) {
+	index, err := g.ReadIndex(ctx)
+	if !errors.As(err, new(*NotPrimaryError)) || g.cfg.Network == nil {
+		return index, err
+	}
+	return g.run.remoteReads.join(ctx)
 }
 
 // confirmAlone says whether this node is the primary of term for want of

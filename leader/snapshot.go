@@ -67,7 +67,7 @@ func (g *Group) setTrailing(r *raft.Raft) error {
 			return err
 		}
 		mean := max(g.run.store.Bytes()/max(last-first+1, 1), 1)
-		trailing = uint64(g.cfg.TrailingBytes) / mean
+		trailing = max(uint64(g.cfg.TrailingBytes)/mean, 1)
 	}
 	rc := r.ReloadableConfig()
 	if rc.TrailingLogs == trailing {
@@ -75,31 +75,4 @@ func (g *Group) setTrailing(r *raft.Raft) error {
 	}
 	rc.TrailingLogs = trailing
 	return r.ReloadConfig(rc)
-}
-
-// Stats is the state of a group in numbers.
-type Stats struct {
-	Term          uint64
-	LastIndex     uint64 // of the log
-	CommitIndex   uint64
-	AppliedIndex  uint64 // of the last entry that the machine has been given
-	SnapshotBytes uint64 // LogBytes: of entries since the last snapshot
-	Proposals     int    // not answered
-	ProposalBytes int64  // of them
-}
-
-// Stats returns the numbers of this moment; all 0 when the group does not run.
-func (g *Group) Stats() Stats {
-	if g.running() != nil {
-		return Stats{}
-	}
-	r := g.run.raft
-	s := Stats{
-		Term: r.CurrentTerm(), LastIndex: r.LastIndex(), CommitIndex: r.CommitIndex(),
-		AppliedIndex: g.run.fsm.applied(), SnapshotBytes: g.logBytes(),
-	}
-	g.proposals.Lock()
-	s.Proposals, s.ProposalBytes = g.proposals.count, g.proposals.bytes
-	g.proposals.Unlock()
-	return s
 }
