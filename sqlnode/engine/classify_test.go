@@ -93,7 +93,7 @@ func FuzzClassify(f *testing.F) {
 			_ = unquote(tok.text) // must not panic
 		}
 		_ = verb(sql)
-		_ = renamesToInternal(sql)
+		_, _ = renamesToInternal(sql)
 		k := classify(sql)
 		prepared, readOnly := classOracle(c, sql)
 		if !prepared {
