@@ -75,7 +75,7 @@ type sizes struct {
 var (
 	full = sizes{rounds: 3, slices: 10, insertSlice: 4000, syncedSlice: 200, readSlice: 40000, httpTurn: 3 * time.Second,
 		insertTurn: 5 * time.Second, diskTurn: 2 * time.Second, logEntries: 1000, tenants: 10000, used: 1000}
-	short = sizes{rounds: 3, slices: 5, insertSlice: 1500, syncedSlice: 30, readSlice: 10000, httpTurn: time.Second,
+	short = sizes{rounds: 3, slices: 5, insertSlice: 1500, syncedSlice: 30, readSlice: 6000, httpTurn: 700 * time.Millisecond,
 		insertTurn: time.Second, diskTurn: 400 * time.Millisecond, logEntries: 1000, tenants: 2000, used: 1000}
 )
 
