@@ -63,6 +63,8 @@ func convertStore(err error) *wire.Error {
 		return wire.NewError(wire.CodeSnapshotTooOld, "%w", err)
 	case errors.Is(err, pagestore.ErrTempFull):
 		return wire.NewError(wire.CodeSQLiteFull, "%w: the statement sorts or keeps too much; an index may help", err)
+	case errors.Is(err, pagestore.ErrHollow):
+		return wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", err)
 	case errors.Is(err, pagestore.ErrNoTenant):
 		return wire.NewError(wire.CodeNoSuchTenant, "%w", err)
 	case errors.Is(err, pagestore.ErrClosed):

@@ -49,7 +49,8 @@ func (t *Tenant) build(ctx context.Context) {
 			t.fail(fmt.Errorf("build transaction %d: %w", uint64(q.h.NextTXID), err))
 		}
 		t.mu.Lock()
-		t.mu.working, t.mu.busy = false, false // failed, closed, purged; or the end of Run: the log has what is left
+		t.restLocked()
+		t.mu.busy = false // failed, closed, purged; or the end of Run: the log has what is left
 		t.mu.Unlock()
 		q.parts.drop()
 		return
@@ -60,7 +61,7 @@ func (t *Tenant) build(ctx context.Context) {
 // builder goes on. If not, it is another's turn as soon as the lock is given up.
 func (t *Tenant) builtLocked(st State) (more bool) {
 	t.mu.built = st
-	t.mu.working = false
+	t.restLocked()
 	if len(t.mu.queue) > 0 { // not when it failed, was closed or purged at this moment
 		t.g.builds.add(-int64(t.mu.queue[0].size))
 		t.mu.queue[0] = queued{}

@@ -33,14 +33,23 @@ type capturedTenant struct {
 	log     State
 	logTime int64
 	index   uint64
+	gen     uint64 // of the store
 	dirty   bool
 	held    bool
 }
 
 // Capture takes the group's state after the newest entry applied. It is called by
 // the goroutine that calls Apply, and is quick. While parts of a large transaction
-// are still coming it returns ErrStagingOpen: only the log has them.
+// are still coming it returns ErrStagingOpen: only the log has them. While tenants are hollow
+// it returns ErrHollow: a manifest promises pages. While a copy comes in it returns ErrCopying: the copy may
+// need entries that the log could drop then.
 func (g *Group) Capture() (*Capture, error) {
+	if l := g.Hollow(); len(l) > 0 {
+		return nil, fmt.Errorf("snapshot of group %d: %d tenants are hollow: %w", g.cfg.ID, len(l), ErrHollow)
+	}
+	if g.copying() {
+		return nil, fmt.Errorf("snapshot of group %d: %w", g.cfg.ID, ErrCopying)
+	}
 	g.mu.Lock()
 	if g.mu.staging > 0 {
 		g.mu.Unlock()
@@ -60,7 +69,11 @@ func (g *Group) Capture() (*Capture, error) {
 	for _, t := range all {
 		_, isDirty := dirty[t]
 		t.mu.Lock()
-		ct := capturedTenant{t: t, rec: t.mu.rec, log: t.mu.log, logTime: t.mu.logTime, index: t.mu.index, dirty: isDirty}
+		ct := capturedTenant{t: t, rec: t.mu.rec, log: t.mu.log, logTime: t.mu.logTime, index: t.mu.index, gen: t.mu.gen, dirty: isDirty}
+		if t.mu.failed != nil {
+			// The log may drop its entries up to here, so a copy that takes this one's place must have them.
+			t.forgetLocked()
+		}
 		if isDirty && t.mu.log != t.mu.durable {
 			ct.held = true
 			t.mu.holds = append(t.mu.holds, ct.log.TXID)
@@ -84,12 +97,16 @@ func (c *Capture) Persist(w io.Writer) error {
 	if err := c.writeUnit(); err != nil {
 		return err
 	}
-	m := manifest{group: c.g.cfg.ID, index: c.index, units: c.g.files.list()}
+	m := manifest{group: c.g.cfg.ID, origin: c.g.files.origin, index: c.index, units: c.g.files.list()}
 	for _, ct := range c.tenants {
 		m.tenants = append(m.tenants, manifestTenant{rec: ct.rec, state: ct.log, time: ct.logTime, index: ct.index})
 	}
 	b, err := m.encode()
 	if err != nil {
+		return err
+	}
+	// Before the units count as recorded: bases are never ahead of what a start begins with.
+	if err := c.g.files.saveManifest(b); err != nil {
 		return err
 	}
 	if _, err = w.Write(b); err != nil {
@@ -151,12 +168,12 @@ func (c *Capture) writeUnit() error {
 	var moved []movedPages
 	for i := range c.tenants {
 		ct := &c.tenants[i]
-		if !ct.held {
+		if !ct.held || ct.replaced() {
 			continue
 		}
 		m, err := c.writeTenant(w, ct)
 		if err != nil {
-			if err = c.skip(ct.t, err); err != nil {
+			if err = c.skip(ct, err); err != nil {
 				w.abort()
 				return err
 			}
@@ -198,7 +215,9 @@ func (c *Capture) writeUnit() error {
 		ct := &c.tenants[i]
 		if ct.held {
 			ct.t.mu.Lock()
-			ct.t.mu.durable = ct.log
+			if ct.t.mu.gen == ct.gen && ct.t.mu.failed == nil {
+				ct.t.mu.durable = ct.log
+			}
 			ct.t.mu.Unlock()
 			ct.release()
 		}
@@ -207,14 +226,23 @@ func (c *Capture) writeUnit() error {
 }
 
 // skip goes on without a tenant that is gone, or whose copy is out of service. Otherwise it returns err.
-func (c *Capture) skip(t *Tenant, err error) error {
-	if t.gone() {
+func (c *Capture) skip(ct *capturedTenant, err error) error {
+	t := ct.t
+	if t.gone() || ct.replaced() {
 		return nil
 	}
-	if failed := t.broken(); failed != nil {
-		return c.g.files.markFailed(t.id, failed)
+	if failed := t.broken(); failed != nil && !errors.Is(failed, ErrHollow) {
+		return c.g.files.markFailed(t)
 	}
 	return err
+}
+
+// replaced says whether another node's copy took the place of what was captured. It contains all that the
+// capture tells of: what goes to the segment of the capture is not of it, and a start knows that by its number.
+func (ct *capturedTenant) replaced() bool {
+	ct.t.mu.Lock()
+	defer ct.t.mu.Unlock()
+	return ct.t.mu.gen != ct.gen
 }
 
 // movedPages are versions that lie in a segment now.
@@ -241,8 +269,11 @@ func (c *Capture) writeTenant(w *segmentWriter, ct *capturedTenant) (movedPages,
 		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, err)
 	}
 	t.mu.Lock()
-	prev := t.mu.durable
+	prev, gen := t.mu.durable, t.mu.gen
 	t.mu.Unlock()
+	if gen != ct.gen {
+		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, ErrReplaced)
+	}
 	pages, err := s.inMemory(ct.log)
 	if err != nil {
 		return movedPages{}, fmt.Errorf("checkpoint of tenant %s: %w", t.id, err)
@@ -302,41 +333,6 @@ func (s *Store) moveToFile(file *pageFile, pages []movedPage) {
 	}
 }
 
-// Restore brings the group to a manifest that Persist wrote, at the start.
-func (g *Group) Restore(r io.Reader) error {
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return fmt.Errorf("read manifest of group %d: %w", g.cfg.ID, err)
-	}
-	m, err := decodeManifest(b)
-	if err != nil {
-		return fmt.Errorf("manifest of group %d: %w", g.cfg.ID, err)
-	}
-	if m.group != g.cfg.ID {
-		return fmt.Errorf("the manifest is of group %d, not %d", m.group, g.cfg.ID)
-	}
-	g.mu.Lock()
-	n := len(g.mu.tenants)
-	g.mu.Unlock()
-	if n > 0 {
-		return fmt.Errorf("group %d holds %d tenants: a manifest is restored at the start only", g.cfg.ID, n)
-	}
-	if err := g.files.loadUnits(m.units); err != nil {
-		return err
-	}
-	for _, mt := range m.tenants {
-		t := newTenant(g, mt.rec.ID)
-		t.mu.failed = g.files.failedBefore(t.id)
-		t.mu.rec, t.mu.log, t.mu.logTime, t.mu.index = mt.rec, mt.state, mt.time, mt.index
-		t.mu.durable, t.mu.built = mt.state, mt.state
-		g.add(t)
-	}
-	g.mu.Lock()
-	g.mu.index = m.index
-	g.mu.Unlock()
-	return nil
-}
-
 // absorbAll brings the bases up to all recorded units.
 func (g *Group) absorbAll(ctx context.Context) error {
 	g.tidying.Lock()
@@ -364,15 +360,18 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 		if err != nil {
 			continue // purged meanwhile
 		}
-		if err := g.absorbTenant(ctx, t, u.tenants[id]); err != nil {
-			if t.gone() {
+		sections := g.files.sections(u, id)
+		if len(sections) == 0 {
+			continue // it was replaced since
+		}
+		if err := g.absorbTenant(ctx, t, sections); err != nil {
+			if t.gone() || errors.Is(t.Failed(), ErrHollow) {
 				continue
 			}
-			failed := t.broken()
-			if failed == nil {
+			if t.broken() == nil {
 				return fmt.Errorf("absorb segments: %w", err)
 			}
-			if err := g.files.markFailed(id, failed); err != nil {
+			if err := g.files.markFailed(t); err != nil {
 				return fmt.Errorf("absorb segments: %w", err)
 			}
 			continue
@@ -401,8 +400,9 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 	g.files.mu.Lock()
 	g.files.mu.absorbed = u.seq
 	g.files.mu.Unlock()
-	for id, sections := range u.tenants {
-		if t, err := g.Tenant(id); err == nil && t.Failed() == nil {
+	for id := range u.tenants {
+		sections := g.files.sections(u, id)
+		if t, err := g.Tenant(id); err == nil && t.Failed() == nil && len(sections) > 0 {
 			if s := t.openStore(); s != nil {
 				s.base.settled()
 				s.absorbed(sections)

@@ -57,10 +57,14 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	if e.Page != 0 {
-		return fmt.Sprintf("tenant %s: %s: page %d: %s", e.Tenant, e.File, e.Page, e.What)
+	of := ""
+	if e.Tenant != (wire.TenantID{}) {
+		of = fmt.Sprintf("tenant %s: ", e.Tenant)
 	}
-	return fmt.Sprintf("tenant %s: %s: %s", e.Tenant, e.File, e.What)
+	if e.Page != 0 {
+		return fmt.Sprintf("%s%s: page %d: %s", of, e.File, e.Page, e.What)
+	}
+	return fmt.Sprintf("%s%s: %s", of, e.File, e.What)
 }
 
 // PositionError refuses an entry whose previous position is not the tenant's

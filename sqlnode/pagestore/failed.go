@@ -1,7 +1,9 @@
 package pagestore
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/nearsql/nearsql/disk"
@@ -42,8 +44,14 @@ func (f *files) loadFailed() error {
 	return nil
 }
 
-// markFailed makes durable that the copy of a tenant is of no use.
-func (f *files) markFailed(id wire.TenantID, cause error) error {
+// markFailed makes durable that the copy of a tenant is of no use, unless it was replaced meanwhile.
+func (f *files) markFailed(t *Tenant) error {
+	f.marks.Lock()
+	defer f.marks.Unlock()
+	id, cause := t.id, t.broken()
+	if cause == nil || errors.Is(cause, ErrHollow) {
+		return nil
+	}
 	f.mu.Lock()
 	_, known := f.mu.failed[id]
 	f.mu.Unlock()
@@ -66,7 +74,24 @@ func (f *files) failedBefore(id wire.TenantID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if reason, ok := f.mu.failed[id]; ok {
-		return &CorruptError{Tenant: id, File: f.basePath(id), What: "it was given up earlier: " + reason}
+		return &CorruptError{Tenant: id, File: f.basePathLocked(id), What: "it was given up earlier: " + reason}
 	}
 	return nil
+}
+
+// unmarkFailed takes the mark away: the copy was replaced. The caller has f.marks.
+func (f *files) unmarkFailed(id wire.TenantID) error {
+	f.mu.Lock()
+	_, known := f.mu.failed[id]
+	f.mu.Unlock()
+	if !known {
+		return nil
+	}
+	if err := f.cfg.FS.Remove("failed.remove", f.failedPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f.mu.Lock()
+	delete(f.mu.failed, id)
+	f.mu.Unlock()
+	return f.cfg.FS.SyncDir("failed.syncdir", filepath.Dir(f.failedPath(id)))
 }

@@ -29,7 +29,12 @@ import (
 // that lists it is durable), absorbed (all bases contain it, and `progress` says so), retired
 // (its changes are in LTX files, its segments removed, and `progress` says so).
 type files struct {
-	cfg Config
+	cfg    Config
+	origin origin // of the directory; constant after open
+
+	// marks is held while the mark of a failed copy is made or taken away, so that none is made of a copy that
+	// was replaced meanwhile. It is taken before Tenant.mu.
+	marks sync.Mutex
 
 	// shift is held while units are absorbed or retired, so that a store is never
 	// opened between two views of which units its base contains.
@@ -37,17 +42,18 @@ type files struct {
 
 	mu struct {
 		sync.Mutex
-		captures uint64                   // how many captures have begun
-		ltxDirs  map[string]struct{}      // directories of LTX files whose names this process made durable
-		watched  watch                    // for the checkpoint that waits for its snapshot
-		failed   map[wire.TenantID]string // copies that may lack what units hold, and why; durable
-		units    []*unit                  // ascending by seq: recorded ones, then at most some written ones
-		private  []*segment               // of large transactions since the newest capture
-		nextSeq  uint64                   // of the next segment
-		absorbed uint64                   // seq of the newest unit that all bases contain
-		retired  uint64                   // seq of the newest unit whose segments are removed
-		initial  map[string]bool          // segment files found at the start that no manifest has named so far
-		bytes    int64                    // of all segments
+		captures uint64                        // how many captures have begun
+		ltxDirs  map[string]struct{}           // directories of LTX files whose names this process made durable
+		watched  watch                         // for the checkpoint that waits for its snapshot
+		failed   map[wire.TenantID]string      // copies that may lack what units hold, and why; durable
+		replaced map[wire.TenantID]replacement // copies that came whole from another node; durable
+		units    []*unit                       // ascending by seq: recorded ones, then at most some written ones
+		private  []*segment                    // of large transactions since the newest capture
+		nextSeq  uint64                        // of the next segment
+		absorbed uint64                        // seq of the newest unit that all bases contain
+		retired  uint64                        // seq of the newest unit whose segments are removed
+		initial  map[string]bool               // segment files found at the start that no manifest has named so far
+		bytes    int64                         // of all segments
 	}
 }
 
@@ -73,14 +79,16 @@ type unit struct {
 // located is a section and the file it lies in.
 type located struct {
 	*section
-	file *pageFile
+	file   *pageFile
+	number uint64 // of the segment
 }
 
 func (u *unit) index() {
 	u.tenants = map[wire.TenantID][]located{}
 	for _, sg := range u.segments {
+		number := seqOf(sg.path)
 		for _, s := range sg.sections {
-			u.tenants[s.Tenant] = append(u.tenants[s.Tenant], located{s, sg.file})
+			u.tenants[s.Tenant] = append(u.tenants[s.Tenant], located{s, sg.file, number})
 		}
 	}
 }
@@ -99,8 +107,26 @@ func (u *unit) bytes() (n int64) {
 
 func (f *files) segmentDir() string { return filepath.Join(f.cfg.Dir, "segments") }
 
+func (f *files) basesDir() string { return filepath.Join(f.cfg.Dir, "bases") }
+
+// basePath is where the base of a tenant lies.
 func (f *files) basePath(id wire.TenantID) string {
-	return filepath.Join(f.cfg.Dir, "bases", id.String()+".db")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.basePathLocked(id)
+}
+
+func (f *files) basePathLocked(id wire.TenantID) string {
+	return f.numberedBase(id, f.mu.replaced[id].number)
+}
+
+// numberedBase is where the base lies that came with a copy of that number; 0 is the base of a tenant
+// whose whole life this node has seen.
+func (f *files) numberedBase(id wire.TenantID, number uint64) string {
+	if number == 0 {
+		return filepath.Join(f.basesDir(), id.String()+".db")
+	}
+	return filepath.Join(f.basesDir(), fmt.Sprintf("%s.%016x.db", id, number))
 }
 
 func (f *files) open(cfg Config) error {
@@ -112,7 +138,13 @@ func (f *files) open(cfg Config) error {
 	if err := f.loadFailed(); err != nil {
 		return err
 	}
+	if err := f.loadOrigin(); err != nil {
+		return err
+	}
 	f.mu.nextSeq = max(f.mu.absorbed, f.mu.retired) + 1
+	if err := f.loadReplaced(); err != nil {
+		return err
+	}
 	names, err := cfg.FS.ReadDir("segment.list", f.segmentDir())
 	if err != nil {
 		return fmt.Errorf("list segments: %w", err)
@@ -224,7 +256,7 @@ func (f *files) openStore(id wire.TenantID, pageSize int, st State, budget *Budg
 		if u.seq <= f.mu.absorbed {
 			continue
 		}
-		for _, l := range u.tenants[id] {
+		for _, l := range f.sectionsLocked(u, id) {
 			for i, p := range l.pages {
 				l.file.acquire()
 				v := version{tx: l.Next.TXID, sum: p.sum, file: l.file, off: l.pageOffset(i)}
@@ -238,6 +270,27 @@ func (f *files) openStore(id wire.TenantID, pageSize int, st State, budget *Budg
 		}
 	}
 	return s, nil
+}
+
+// sections are those of a unit that belong on top of the tenant's base: none from before the base came with a copy.
+func (f *files) sections(u *unit, id wire.TenantID) []located {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sectionsLocked(u, id)
+}
+
+func (f *files) sectionsLocked(u *unit, id wire.TenantID) []located {
+	all, from := u.tenants[id], f.mu.replaced[id].number
+	if !slices.ContainsFunc(all, func(l located) bool { return l.number < from }) {
+		return all
+	}
+	var l []located
+	for _, s := range all {
+		if s.number >= from {
+			l = append(l, s)
+		}
+	}
+	return l
 }
 
 // lockPgno is the page with SQLite's lock bytes.

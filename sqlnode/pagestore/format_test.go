@@ -160,11 +160,16 @@ func TestVersions(t *testing.T) {
 func FuzzManifest(f *testing.F) {
 	b, err := sampleManifest(f).encode()
 	must(f, err)
-	f.Add(b[24 : len(b)-4])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Add(b[24:len(b)-4], false)
+	f.Add(append(bytes.Repeat([]byte{7}, 16), b[24:len(b)-4]...), true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, body []byte, v2 bool) {
 		// The checksum would keep the fuzzer out.
-		m, err := decodeManifest(seal(append([]byte("NSQLMAN1\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x12\x67"), body...)))
+		head := []byte("NSQLMAN1\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x12\x67")
+		if v2 {
+			head[11] = 2
+		}
+		m, err := decodeManifest(seal(append(head, body...)))
 		if err != nil {
 			return
 		}

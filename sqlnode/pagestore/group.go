@@ -60,6 +60,9 @@ type Config struct {
 	GroupQueueBytes int64
 	// BuildBytes bounds the entries of the log that wait to be built: beyond it, Apply waits.
 	BuildBytes int64
+	// KeepBytes bounds the entries of the log that are kept for copies out of service, until another
+	// takes their place.
+	KeepBytes int64
 	// ScrubRate is how much Scrub reads, in bytes per second.
 	ScrubRate int64
 
@@ -89,6 +92,7 @@ func (c *Config) setDefaults() {
 	def(&c.QueueBytes, 96<<20)
 	def(&c.GroupQueueBytes, 256<<20)
 	def(&c.BuildBytes, 256<<20)
+	def(&c.KeepBytes, 64<<20)
 	def(&c.ScrubRate, 8<<20)
 	def(&c.pendingByte, pendingByte)
 	if c.Budget == nil {
@@ -130,6 +134,7 @@ type Group struct {
 	kick     chan struct{} // wakes the checkpoint loop
 	files    files
 	queued   int64Counter // bytes of commits on their way through the log
+	kept     int64Counter // bytes of entries kept for copies out of service
 	diskFull diskState
 	Stats    Stats
 
@@ -151,7 +156,7 @@ func NewGroup(cfg Config) (*Group, error) {
 	if err := disk.MkdirAllDurable(cfg.FS, "group.mkdir", cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("group %d: %w", cfg.ID, err)
 	}
-	for _, d := range []string{"segments", "bases", "ltx", "staging", "failed"} {
+	for _, d := range []string{"segments", "bases", "ltx", "staging", "failed", "replaced"} {
 		if err := cfg.FS.MkdirAll("group.mkdir", filepath.Join(cfg.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("group %d: %w", cfg.ID, err)
 		}
@@ -230,6 +235,14 @@ func (g *Group) Apply(index, term uint64, entry []byte) any {
 		return &EntryError{Index: index, Err: err}
 	}
 	g.mu.Lock()
+	if index <= g.mu.index { // a snapshot of the log contained it
+		t := g.mu.tenants[h.Tenant]
+		g.mu.Unlock()
+		if t == nil {
+			return Applied{}
+		}
+		return Applied{Tenant: t, State: t.Logged()}
+	}
 	g.mu.index = index
 	stale := term != g.mu.term && g.mu.staging > 0
 	g.mu.term = term
@@ -348,8 +361,14 @@ func (g *Group) checkpointLoop(ctx context.Context) {
 			continue
 		}
 		if g.wantCheckpoint(now) {
+			if need, free := g.checkpointRoom(); free < need {
+				// The log can't go on after an error, and writes are refused anyway.
+				g.cfg.Log.Warn("checkpoint put off: too little disk space", "group", g.cfg.ID, "free", free, "need", need)
+				retry = now.Add(5 * time.Second)
+				continue
+			}
 			if err := g.Checkpoint(); err != nil {
-				if !errors.Is(err, ErrStagingOpen) {
+				if !errors.Is(err, ErrStagingOpen) && !errors.Is(err, ErrHollow) && !errors.Is(err, ErrCopying) {
 					g.cfg.Log.Warn("checkpoint put off", "group", g.cfg.ID, "error", err)
 				}
 				retry = now.Add(time.Second)
@@ -368,6 +387,22 @@ func (g *Group) checkpointLoop(ctx context.Context) {
 		g.expireReaders(now)
 		g.closeIdle()
 	}
+}
+
+// logRoom is what the log takes of the disk, in bytes, to be cut off at its beginning: a new file (16 MiB
+// in package leader) and the manifest.
+const logRoom = 20 << 20
+
+// checkpointRoom is how much of the disk a checkpoint may take, and how much is free, in bytes.
+func (g *Group) checkpointRoom() (need, free int64) {
+	if g.cfg.FreeSpace == nil || g.cfg.MinFreeSpace <= 0 {
+		return 0, 0
+	}
+	free, err := g.cfg.FreeSpace()
+	if err != nil {
+		return 0, 0
+	}
+	return g.cfg.Budget.Used() + logRoom, free
 }
 
 func (g *Group) wantCheckpoint(now time.Time) bool {

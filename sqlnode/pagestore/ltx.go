@@ -49,8 +49,10 @@ func (g *Group) CompactLTX(ctx context.Context) error {
 	}
 	byTenant := map[wire.TenantID][]located{}
 	for _, u := range units {
-		for id, sections := range u.tenants {
-			byTenant[id] = append(byTenant[id], sections...)
+		for id := range u.tenants {
+			if sections := g.files.sections(u, id); len(sections) > 0 {
+				byTenant[id] = append(byTenant[id], sections...)
+			}
 		}
 	}
 	var (

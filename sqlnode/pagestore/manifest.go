@@ -15,6 +15,7 @@ import (
 // FORMAT.md is the specification.
 type manifest struct {
 	group   wire.GroupID
+	origin  origin // of the directory that has the units; zero in version 1
 	index   uint64
 	units   []manifestUnit
 	tenants []manifestTenant
@@ -34,16 +35,25 @@ type manifestTenant struct {
 }
 
 const (
-	manifestMagic   = "NSQLMAN1"
-	manifestVersion = 1
+	manifestMagic = "NSQLMAN1"
+	// Version 1 had no origin. It never left the node that wrote it.
+	manifestVersion1 = 1
+	manifestVersion  = 2
 )
 
 func (m *manifest) encode() ([]byte, error) {
 	b := make([]byte, 0, 64+len(m.tenants)*512)
 	b = append(b, manifestMagic...)
-	b = binary.BigEndian.AppendUint32(b, manifestVersion)
+	version := uint32(manifestVersion)
+	if m.origin == (origin{}) {
+		version = manifestVersion1
+	}
+	b = binary.BigEndian.AppendUint32(b, version)
 	b = binary.BigEndian.AppendUint32(b, uint32(m.group))
 	b = binary.BigEndian.AppendUint64(b, m.index)
+	if version >= 2 {
+		b = append(b, m.origin[:]...)
+	}
 	b = binary.AppendUvarint(b, uint64(len(m.units)))
 	for _, u := range m.units {
 		b = binary.AppendUvarint(b, u.seq)
@@ -76,8 +86,9 @@ func decodeManifest(b []byte) (*manifest, error) {
 	if len(b) < 28 || string(b[:8]) != manifestMagic {
 		return nil, fmt.Errorf("it does not begin as a manifest")
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != manifestVersion {
-		return nil, fmt.Errorf("manifest format %d is not known here (known: %d)", v, manifestVersion)
+	version := binary.BigEndian.Uint32(b[8:])
+	if version != manifestVersion1 && version != manifestVersion {
+		return nil, fmt.Errorf("manifest format %d is not known here (known: 1 to %d)", version, manifestVersion)
 	}
 	end := len(b) - 4
 	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
@@ -85,6 +96,14 @@ func decodeManifest(b []byte) (*manifest, error) {
 	}
 	d := manifestDecoder{b: b[24:end]}
 	m := &manifest{group: wire.GroupID(binary.BigEndian.Uint32(b[12:])), index: binary.BigEndian.Uint64(b[16:])}
+	if version >= 2 {
+		if o := d.take(len(m.origin)); o != nil {
+			m.origin = origin(o)
+		}
+		if m.origin == (origin{}) {
+			d.fail()
+		}
+	}
 	for range d.count(3) {
 		u := manifestUnit{seq: d.uvarint(), made: int64(d.uvarint())}
 		for range d.count(1) {

@@ -32,6 +32,7 @@ func (g *Group) purge(t *Tenant, index uint64) {
 	g.mu.Unlock()
 	t.mu.Lock()
 	t.dropQueueLocked()
+	t.forgetLocked()
 	for op := range t.mu.staging {
 		t.takeStagingLocked(op).drop()
 	}
@@ -85,13 +86,13 @@ func (g *Group) removePurged(index uint64) {
 func (t *Tenant) inUse() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mu.working || len(t.mu.holds) > 0
+	return t.mu.working || t.mu.copying || len(t.mu.holds) > 0
 }
 
 // sweep removes the files of tenants that the group does not know.
 func (g *Group) sweep() error {
 	ids := map[wire.TenantID]struct{}{}
-	for _, dir := range []string{"bases", "ltx", "failed"} {
+	for _, dir := range []string{"bases", "ltx", "failed", "replaced"} {
 		names, err := g.cfg.FS.ReadDir("purge.list", filepath.Join(g.cfg.Dir, dir))
 		if err != nil {
 			return err
@@ -143,13 +144,14 @@ func (f *files) removeTenant(id wire.TenantID) error {
 	}
 	base := f.basePath(id)
 	// The mark of a failed copy last: until then the files are of no use to anyone.
-	for _, name := range []string{base, base + ".sums", f.failedPath(id)} {
+	for _, name := range []string{base, base + ".sums", f.replacedPath(id), f.failedPath(id)} {
 		if err := f.cfg.FS.Remove("purge.remove", name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove base: %w", err)
 		}
 	}
 	f.mu.Lock()
 	delete(f.mu.failed, id)
+	delete(f.mu.replaced, id)
 	f.mu.Unlock()
 	return nil
 }

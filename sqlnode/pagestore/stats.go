@@ -19,6 +19,7 @@ type Stats struct {
 	Refused         atomic.Int64 // entries that did not fit their tenant's position
 	ReadersExpired  atomic.Int64
 	Failures        atomic.Int64 // copies taken out of service
+	Copied          atomic.Int64 // copies taken from other nodes
 	Corrupt         atomic.Int64 // times that a page was found corrupt
 }
 

@@ -36,8 +36,17 @@ type Tenant struct {
 		refs    int         // who uses the store
 		holds   []wire.TXID // captures that wait for a version
 		staging map[uint64]*staging
-		failed  error // why the copy is out of service
+		failed  error // why the copy is out of service; a *HollowError while it waits for its first pages
 		gone    bool
+		closed  bool // for good: the group ends
+
+		// While the copy is out of service:
+		kept    []queued      // entries of the log since floor, for the copy to come
+		floor   uint64        // index of the newest entry that the copy to come must contain
+		copying bool          // ReadCopy runs
+		rest    chan struct{} // closed when working becomes false; nil when nobody waits for it
+
+		gen uint64 // number of the copy that the store began with; 0 if it was never replaced
 	}
 	waiting     atomic.Int64 // bytes of own commits on their way through the log
 	corruptions atomic.Int64 // times that a page was found corrupt
@@ -49,6 +58,7 @@ type queued struct {
 	body  []byte
 	parts *staging // when the body came in parts
 	size  int
+	index uint64 // of the log
 }
 
 func newTenant(g *Group, id wire.TenantID) *Tenant {
@@ -139,8 +149,9 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 	}
 	next := State{TXID: h.NextTXID, Checksum: h.NextSum, Pages: h.Commit}
 	t.mu.log, t.mu.logTime = next, int64(h.TimeUnixMilli)
+	q := queued{h: *h, body: body, parts: parts, size: len(entry), index: index}
 	if t.mu.failed != nil {
-		parts.drop() // the copy that replaces this one will have it
+		t.keepLocked(q)
 		return next, nil
 	}
 	if s := t.mu.store; s != nil && len(t.mu.queue) == 0 && !t.mu.busy {
@@ -152,7 +163,7 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 		}
 		s.dropSpeculation() // what it speculated on is not what the log says
 	}
-	t.mu.queue = append(t.mu.queue, queued{h: *h, body: body, parts: parts, size: len(entry)})
+	t.mu.queue = append(t.mu.queue, q)
 	t.g.builds.add(int64(len(entry)))
 	if !t.mu.busy {
 		t.mu.busy = true
@@ -290,7 +301,9 @@ func (t *Tenant) shut(reason error) {
 	if t.mu.failed == nil {
 		t.mu.failed = reason
 	}
+	t.mu.closed = true
 	t.dropQueueLocked()
+	t.forgetLocked()
 	for op := range t.mu.staging {
 		t.takeStagingLocked(op).drop()
 	}
@@ -309,6 +322,7 @@ func (t *Tenant) fail(err error) {
 	}
 	t.mu.failed = err
 	t.dropQueueLocked()
+	t.mu.floor = t.mu.index
 	s := t.mu.store
 	name := t.mu.rec.Name
 	t.mu.Unlock()
@@ -316,6 +330,15 @@ func (t *Tenant) fail(err error) {
 	t.g.cfg.Log.Error("copy taken out of service", "tenant", string(name), "id", t.id, "group", t.g.cfg.ID, "error", err)
 	if s != nil {
 		s.close(err)
+	}
+}
+
+// restLocked says that no builder works on the tenant any more.
+func (t *Tenant) restLocked() {
+	t.mu.working = false
+	if t.mu.rest != nil {
+		close(t.mu.rest)
+		t.mu.rest = nil
 	}
 }
 

@@ -1,0 +1,236 @@
+package pagestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/superfly/ltx"
+
+	"github.com/nearsql/nearsql/wire"
+)
+
+// copyHeader says what a copy is of. FORMAT.md is the specification.
+type copyHeader struct {
+	group wire.GroupID
+	manifestTenant
+}
+
+const (
+	copyMagic   = "NSQLCPY1"
+	copyVersion = 1
+	copyFixed   = 80      // bytes before the record
+	maxRecord   = 1 << 20 // bytes of the record
+)
+
+func (h *copyHeader) append(b []byte) ([]byte, error) {
+	rec, err := json.Marshal(h.rec)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of tenant %s: %w", h.rec.ID, err)
+	}
+	if len(rec) > maxRecord {
+		return nil, fmt.Errorf("record of tenant %s: %d bytes are more than %d", h.rec.ID, len(rec), maxRecord)
+	}
+	from := len(b)
+	b = append(b, copyMagic...)
+	b = binary.BigEndian.AppendUint32(b, copyVersion)
+	b = binary.BigEndian.AppendUint32(b, uint32(h.group))
+	b = append(b, h.rec.ID[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(h.rec.Epoch))
+	b = binary.BigEndian.AppendUint32(b, h.rec.PageSize)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.state.TXID))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.state.Checksum))
+	b = binary.BigEndian.AppendUint32(b, h.state.Pages)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.time))
+	b = binary.BigEndian.AppendUint64(b, h.index)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(rec)))
+	b = append(b, rec...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli)), nil
+}
+
+// readCopyHeader reads a header and nothing after it.
+func readCopyHeader(r io.Reader) (copyHeader, error) {
+	var h copyHeader
+	b := make([]byte, copyFixed)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return h, fmt.Errorf("its header is cut short: %w", err)
+	}
+	if string(b[:8]) != copyMagic {
+		return h, fmt.Errorf("it does not begin as a copy")
+	}
+	if v := binary.BigEndian.Uint32(b[8:]); v != copyVersion {
+		return h, fmt.Errorf("copy format %d is not known here (known: %d)", v, copyVersion)
+	}
+	n := binary.BigEndian.Uint32(b[76:])
+	if n > maxRecord {
+		return h, fmt.Errorf("its record has %d bytes, more than %d", n, maxRecord)
+	}
+	b = append(b, make([]byte, n+4)...)
+	if _, err := io.ReadFull(r, b[copyFixed:]); err != nil {
+		return h, fmt.Errorf("its header is cut short: %w", err)
+	}
+	end := len(b) - 4
+	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+		return h, fmt.Errorf("the checksum of its header is wrong")
+	}
+	h.group = wire.GroupID(binary.BigEndian.Uint32(b[12:]))
+	h.state.TXID = wire.TXID(binary.BigEndian.Uint64(b[40:]))
+	h.state.Checksum = wire.Checksum(binary.BigEndian.Uint64(b[48:]))
+	h.state.Pages = binary.BigEndian.Uint32(b[56:])
+	h.time = int64(binary.BigEndian.Uint64(b[60:]))
+	h.index = binary.BigEndian.Uint64(b[68:])
+	if err := json.Unmarshal(b[copyFixed:end], &h.rec); err != nil {
+		return h, fmt.Errorf("its record: %w", err)
+	}
+	id, epoch, size := wire.TenantID(b[16:32]), wire.Epoch(binary.BigEndian.Uint32(b[32:])), binary.BigEndian.Uint32(b[36:])
+	switch {
+	case h.rec.ID != id || h.rec.Epoch != epoch || h.rec.PageSize != size:
+		return h, fmt.Errorf("its record is of tenant %s, epoch %d, pages of %d bytes; its header of %s, %d, %d",
+			h.rec.ID, h.rec.Epoch, h.rec.PageSize, id, epoch, size)
+	case !validPageSize(int(size)):
+		return h, fmt.Errorf("it has pages of %d bytes", size)
+	case (h.state.TXID == 0) != (h.state.Pages == 0) || h.state.TXID == 0 && h.state.Checksum != 0:
+		return h, fmt.Errorf("it stands at %s", h.state)
+	}
+	return h, nil
+}
+
+// ltxHeader is what the LTX snapshot after the header begins with.
+func (h *copyHeader) ltxHeader() ltx.Header {
+	return ltx.Header{Version: ltx.Version, PageSize: h.rec.PageSize, Commit: h.state.Pages, MinTXID: 1, MaxTXID: ltx.TXID(h.state.TXID), Timestamp: h.time}
+}
+
+// copyPages reads the pages after a header: each page is given to page, in order, but for that of the lock
+// bytes. It returns nil only when all came, nothing came after them, and all checksums fit.
+func copyPages(r io.Reader, h *copyHeader, lock uint32, sum func(uint32, []byte) wire.Checksum, page func(uint32, wire.Checksum, []byte) error) error {
+	if h.state.TXID == 0 {
+		if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 || err != io.EOF {
+			return fmt.Errorf("bytes follow the copy of an empty database (%v)", err)
+		}
+		return nil
+	}
+	size := int(h.rec.PageSize)
+	dec := ltx.NewDecoder(&blockGuard{r: r, limit: uint32(size + size/128 + 64)})
+	dec.SetRetainPageIndex(false)
+	if err := dec.DecodeHeader(); err != nil {
+		return fmt.Errorf("LTX header: %w", noEOF(err))
+	}
+	if got, want := dec.Header(), h.ltxHeader(); got != want {
+		return fmt.Errorf("its LTX header says %+v, its own header %+v", got, want)
+	}
+	rolling := wire.ChecksumFlag
+	buf := make([]byte, size)
+	for pgno := uint32(1); pgno <= h.state.Pages; pgno++ {
+		if pgno == lock {
+			continue
+		}
+		var ph ltx.PageHeader
+		if err := dec.DecodePage(&ph, buf); err != nil {
+			return fmt.Errorf("page %d: %w", pgno, noEOF(err))
+		}
+		if ph.Pgno != pgno || ph.Flags != ltx.PageHeaderFlagSize {
+			return fmt.Errorf("page %d with flags %x where page %d belongs", ph.Pgno, ph.Flags, pgno)
+		}
+		s := sum(pgno, buf)
+		rolling ^= s &^ wire.ChecksumFlag
+		if err := page(pgno, s, buf); err != nil {
+			return err
+		}
+	}
+	var ph ltx.PageHeader
+	if err := dec.DecodePage(&ph, buf); err != io.EOF || ph != (ltx.PageHeader{}) {
+		return fmt.Errorf("after its %d pages: page %d (%v)", h.state.Pages, ph.Pgno, err)
+	}
+	if err := dec.Close(); err != nil {
+		return fmt.Errorf("end of LTX: %w", noEOF(err))
+	}
+	if post := wire.Checksum(dec.Trailer().PostApplyChecksum); rolling != h.state.Checksum || post != rolling {
+		return fmt.Errorf("the checksum of its pages is %s, its end says %s, its header %s", rolling, post, h.state.Checksum)
+	}
+	return nil
+}
+
+// noEOF makes clear that an end of the stream came too early.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// blockGuard keeps ltx.Decoder from making room for a block of any size: it is the size of a block, and nothing
+// else, that the decoder asks for with 4 bytes.
+type blockGuard struct {
+	r     io.Reader
+	limit uint32
+}
+
+func (g *blockGuard) Read(p []byte) (int, error) {
+	if len(p) != 4 {
+		return g.r.Read(p)
+	}
+	n, err := io.ReadFull(g.r, p)
+	if err != nil {
+		return n, noEOF(err)
+	}
+	if size := binary.BigEndian.Uint32(p); size > g.limit {
+		return 0, fmt.Errorf("a compressed page of %d bytes", size)
+	}
+	return n, nil
+}
+
+// replacement is the record of a copy that came whole: the base with this number is the tenant as the header
+// says, and sections in segments of smaller numbers are not of it.
+type replacement struct {
+	number uint64
+	manifestTenant
+}
+
+const (
+	replacedMagic   = "NSQLREP1"
+	replacedVersion = 1
+)
+
+func (p *replacement) encode(group wire.GroupID) ([]byte, error) {
+	b := append([]byte(nil), replacedMagic...)
+	b = binary.BigEndian.AppendUint32(b, replacedVersion)
+	b = binary.BigEndian.AppendUint64(b, p.number)
+	h := copyHeader{group, p.manifestTenant}
+	b, err := h.append(b)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
+}
+
+func decodeReplacement(b []byte, id wire.TenantID) (replacement, error) {
+	var p replacement
+	if len(b) < 24 || string(b[:8]) != replacedMagic {
+		return p, fmt.Errorf("it does not begin as the record of a copy")
+	}
+	if v := binary.BigEndian.Uint32(b[8:]); v != replacedVersion {
+		return p, fmt.Errorf("format %d is not known here (known: %d)", v, replacedVersion)
+	}
+	end := len(b) - 4
+	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+		return p, fmt.Errorf("its checksum is wrong")
+	}
+	r := bytes.NewReader(b[20:end])
+	h, err := readCopyHeader(r)
+	if err != nil {
+		return p, err
+	}
+	p.number, p.manifestTenant = binary.BigEndian.Uint64(b[12:]), h.manifestTenant
+	switch {
+	case r.Len() > 0:
+		return p, fmt.Errorf("%d bytes are left", r.Len())
+	case p.rec.ID != id:
+		return p, fmt.Errorf("it is of tenant %s", p.rec.ID)
+	case p.number == 0:
+		return p, fmt.Errorf("it has no number")
+	}
+	return p, nil
+}
