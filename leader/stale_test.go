@@ -119,11 +119,11 @@ func TestHeldBackAcknowledgements(t *testing.T) {
 // A learner's acknowledgement proves nothing about the voters.
 func TestLearnerBesideDeposedPrimary(t *testing.T) {
 	staleness(t, func(t *testing.T, read func(*leader.Group) (uint64, error)) error {
-		c, old := started(t, 3)
+		c, _ := started(t, 3)
 		c.Start("n4")
 		change(t, c, func(ctx context.Context, g *leader.Group, index uint64) error { return g.AddLearner(ctx, "n4", index) })
 		agree(t, c, time.Minute)
-		old = c.Primary(time.Minute)
+		old := c.Primary(time.Minute)
 		for _, n := range c.Nodes() {
 			if n.Life != old && n.ID != "n4" {
 				c.Net.Cut(n.ID, "n4")

@@ -22,7 +22,6 @@ type Capture struct {
 	logged  int64
 	tenants []capturedTenant
 	dirty   []*Tenant
-	private []*segment
 	seq     uint64
 	written *unit
 }

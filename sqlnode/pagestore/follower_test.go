@@ -71,8 +71,6 @@ func history(t testing.TB, pageSize int) (entries [][]byte, pages [][]byte) {
 	r := newRig(t, testConfig(t))
 	tn := r.create(1, pageSize)
 	w := r.writer(tn)
-	r.log.mu.Lock()
-	r.log.mu.Unlock()
 	snap := func() {
 		for len(pages) < len(r.log.history)-1 {
 			pages = append(pages, nil)

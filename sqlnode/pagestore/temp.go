@@ -35,7 +35,6 @@ type tempFile struct {
 	mem   []byte
 	f     *os.File
 	size  int64
-	err   error
 }
 
 func newTempFile(tls *libc.TLS) *tempFile {
