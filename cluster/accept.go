@@ -92,6 +92,9 @@ func (n *Net) check(h Hello, proven string) error {
 	switch {
 	case n.cfg.ServerTLS != nil && proven != h.From:
 		return refuse(CodeIdentity, h.From, "the hello is from node %q, the certificate is of node %q", h.From, proven)
+	case h.Purpose == PurposeJoin:
+		// It does not know yet what the others must name, and nobody knows it: who handles it decides.
+		return n.checkJoin(h)
 	case h.Cluster != n.cfg.ClusterID:
 		return refuse(CodeWrongCluster, h.From, "this is node %s of cluster %s, wanted was cluster %s", n.cfg.Node, n.cfg.ClusterID, h.Cluster)
 	case h.To != n.cfg.Node:
@@ -99,6 +102,19 @@ func (n *Net) check(h Hello, proven string) error {
 	}
 	if err := n.cfg.Admit(h.From); err != nil {
 		return refuse(CodeNotAdmitted, h.From, "%v", err)
+	}
+	return nil
+}
+
+// checkJoin refuses a hello for joining that names a cluster or a node.
+func (n *Net) checkJoin(h Hello) error {
+	switch {
+	case h.Cluster != ID{}:
+		return refuse(CodeWrongCluster, h.From, "a node that joins names no cluster, not %s", h.Cluster)
+	case h.To != anyNode:
+		return refuse(CodeWrongNode, h.From, "a node that joins means %q, not node %s", anyNode, h.To)
+	case h.Group != 0:
+		return refuse(CodeUnknownGroup, h.From, "a node that joins means no group, not %d", h.Group)
 	}
 	return nil
 }

@@ -109,20 +109,25 @@ func (n *Net) introduce(ctx context.Context, raw net.Conn, h Hello, hello []byte
 		}
 		conn = t
 	}
+	return conn, exchange(conn, h, hello)
+}
+
+// exchange writes a hello and reads its answer; the error is a *RefusedError if it is no.
+func exchange(conn net.Conn, h Hello, hello []byte) error {
 	_, unsent := conn.Write(hello)
 	// Who closes before the hello has often said why: a certificate that is not taken, above all.
 	a, err := readAnswer(conn)
 	switch {
 	case unsent != nil && err != nil:
-		return nil, fmt.Errorf("hello to %s: %w; %w", raw.RemoteAddr(), unsent, err)
+		return fmt.Errorf("hello to %s: %w; %w", conn.RemoteAddr(), unsent, err)
 	case err != nil:
-		return nil, err
+		return err
 	}
 	if a.code != CodeAccepted {
-		return nil, &RefusedError{Node: h.To, Code: a.code, Text: a.text}
+		return &RefusedError{Node: h.To, Code: a.code, Text: a.text}
 	}
 	if a.version != Version || a.nonce != h.Nonce {
-		return nil, fmt.Errorf("%s answered version %d, nonce %016x to a hello of version %d, nonce %016x", raw.RemoteAddr(), a.version, a.nonce, Version, h.Nonce)
+		return fmt.Errorf("%s answered version %d, nonce %016x to a hello of version %d, nonce %016x", conn.RemoteAddr(), a.version, a.nonce, Version, h.Nonce)
 	}
-	return conn, nil
+	return nil
 }

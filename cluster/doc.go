@@ -6,6 +6,8 @@
 //     purpose and which group it is for (FORMAT.md). The acceptor answers that it accepts, or why not, before either end
 //     sends anything else. What is wrong with a connection is found then, and not by a protocol that meets a stranger.
 //   - With TLS, the certificate of the other end is that of the node which it says it is, on both ends. Without TLS, a node is believed.
+//   - A node that joins the cluster gets a connection for that alone, by which it asks once and is answered once ([AskJoin],
+//     [Net.HandleJoin]); with TLS both ends have a certificate of the cluster.
 //   - A node that Admit refuses gets no connection. Those that it has already end with [Net.Disconnect].
 //   - An address is looked up when it is dialled. Connections know nodes by their ids, and so do [Acceptor.Addr] and the URLs of
 //     [Net.HTTPTransport].

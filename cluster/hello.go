@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -34,6 +35,28 @@ type ID [16]byte
 
 // String returns 32 hexadecimal digits.
 func (id ID) String() string { return fmt.Sprintf("%x", id[:]) }
+
+// ParseID reads what String gives.
+func ParseID(s string) (ID, error) {
+	var id ID
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return ID{}, fmt.Errorf("cluster id %.40q: want %d hexadecimal digits", s, 2*len(id))
+	}
+	return ID(b), nil
+}
+
+// MarshalText gives String's form.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText is ParseID.
+func (id *ID) UnmarshalText(text []byte) error {
+	parsed, err := ParseID(string(text))
+	if err == nil {
+		*id = parsed
+	}
+	return err
+}
 
 // Hello is how a connection begins.
 type Hello struct {

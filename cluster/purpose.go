@@ -11,6 +11,7 @@ const (
 	PurposeConfirm Purpose = 2 // rounds of the read index
 	PurposeHTTP    Purpose = 3 // requests between nodes
 	PurposeStream  Purpose = 4 // transactions to replicas
+	PurposeJoin    Purpose = 5 // a node that knows the cluster by an address alone; see Join
 )
 
 // String returns the purpose's name.
@@ -24,6 +25,8 @@ func (p Purpose) String() string {
 		return "http"
 	case PurposeStream:
 		return "stream"
+	case PurposeJoin:
+		return "join"
 	}
 	return fmt.Sprintf("purpose(%d)", uint8(p))
 }

@@ -35,6 +35,18 @@ func (n *Net) Stats() Stats {
 	return s
 }
 
+// Connected says whether there is a connection to or from a node.
+func (n *Net) Connected(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.mu.conns {
+		if c.Peer() == node {
+			return true
+		}
+	}
+	return false
+}
+
 // counters are the counts of a Net, and when a refusal was logged.
 type counters struct {
 	quiet time.Duration // constant

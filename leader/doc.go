@@ -25,6 +25,9 @@
 //
 // Run may end with ErrRunAgain; a new Group then goes on in the same directory.
 //
+// When the other voters are lost for good, Examine and Recover make one node's copy the
+// whole group, without what that copy lacks.
+//
 // DESIGN.md says why that holds, FORMAT.md what nodes ask each other. Package logstore keeps log, term and vote,
 // package snapshots the snapshots; package leadertest runs groups in tests.
 //

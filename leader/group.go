@@ -37,6 +37,7 @@ type Group struct {
 	// snapshotting serializes Snapshot; changing is held by a change of members.
 	snapshotting sync.Mutex
 	changing     sync.Mutex
+	refused      atomic.Uint64 // messages of other nodes that raft was not given
 	asked        atomic.Uint64 // number of the last question to other nodes, or round of questions
 
 	proposals struct {
@@ -67,6 +68,7 @@ type parts struct {
 	store     *logstore.Store
 	log       *groupLog // store, as raft sees it
 	snapshots *snapshots.Store
+	expelled  map[NodeID]struct{} // nodes that a recovery left behind; see Recover
 	fsm       *fsm
 	notify    chan bool
 	diverged  chan struct{} // holds one: raft can't go on with its log
@@ -242,10 +244,9 @@ func awaitFor(c <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// open makes the parts.
-func (g *Group) open() error {
+// openFiles opens log and snapshots, and makes sure that they belong together.
+func (g *Group) openFiles(logger hclog.Logger) error {
 	p := &g.run
-	logger := newHCLog(g.log)
 	var err error
 	p.store, err = logstore.Open(logstore.Config{
 		FS: g.cfg.FS, Dir: filepath.Join(g.cfg.Dir, "log"), SegmentSize: g.cfg.SegmentSize, Logger: logger,
@@ -266,6 +267,19 @@ func (g *Group) open() error {
 	}}
 	if err := p.log.dropBehindSnapshot(p.snapshots); err != nil {
 		return g.openError(err)
+	}
+	if p.expelled, err = loadExpelled(p.store); err != nil {
+		return g.openError(err)
+	}
+	return nil
+}
+
+// open makes the parts.
+func (g *Group) open() error {
+	p := &g.run
+	logger := newHCLog(g.log)
+	if err := g.openFiles(logger); err != nil {
+		return err
 	}
 	conf := g.raftConfig()
 	conf.Logger = logger
@@ -318,6 +332,7 @@ func (g *Group) openTransport(logger hclog.Logger) error {
 	in := newInbox()
 	in.raft = func() *raft.Raft { return p.raft }
 	in.has = func(index, term uint64) (bool, error) { return p.log.has(p.snapshots, index, term) }
+	in.refuse = g.refuseMessage
 	in.diverged = func() {
 		p.links.cut()
 		wake(p.diverged)
@@ -437,10 +452,16 @@ func (g *Group) onlyMember(conf raft.Configuration) bool {
 
 // isAlone says whether the newest configuration on disk has only this node.
 func (g *Group) isAlone() (bool, error) {
+	conf, err := g.configurationOnDisk()
+	return g.onlyMember(conf), err
+}
+
+// configurationOnDisk is the newest configuration of the snapshots and the log.
+func (g *Group) configurationOnDisk() (raft.Configuration, error) {
 	var conf raft.Configuration
 	list, err := g.run.snapshots.List()
 	if err != nil {
-		return false, err
+		return conf, err
 	}
 	after := uint64(0)
 	if len(list) > 0 {
@@ -448,26 +469,26 @@ func (g *Group) isAlone() (bool, error) {
 	}
 	last, err := g.run.store.LastIndex()
 	if err != nil {
-		return false, err
+		return conf, err
 	}
 	for i := after + 1; i <= last; i++ {
 		command, err := g.run.store.IsCommand(i)
 		if err != nil {
-			return false, err
+			return conf, err
 		}
 		if command {
 			continue
 		}
 		var entry raft.Log
 		if err := g.run.store.GetLog(i, &entry); err != nil {
-			return false, err
+			return conf, err
 		}
 		if entry.Type == raft.LogConfiguration {
 			conf = raft.DecodeConfiguration(entry.Data)
 			g.run.log.noteConfiguration(i)
 		}
 	}
-	return g.onlyMember(conf), nil
+	return conf, nil
 }
 
 // newRaft starts raft, which panics when it can't read its log.

@@ -26,6 +26,7 @@ const (
 //   - After one, raft still believes in the end of the log that was there, if
 //     that was behind the snapshot: diverged tells, and nothing more comes in.
 //   - A node without any configuration votes for anybody.
+//   - A log that contradicts what was applied here is taken all the same.
 type inbox struct {
 	from  <-chan raft.RPC // of the network
 	out   chan raft.RPC   // to raft
@@ -34,6 +35,7 @@ type inbox struct {
 	// Set before run.
 	raft     func() *raft.Raft
 	has      func(index, term uint64) (bool, error) // whether log or snapshots have the entry, and so all up to it
+	refuse   func(raft.RPC) error                   // why a message must not be taken; nil when it may be
 	diverged func()
 
 	stop      chan struct{}
@@ -65,6 +67,10 @@ func (in *inbox) run() {
 		case <-in.stop:
 			return
 		}
+		if err := in.refuse(rpc); err != nil {
+			in.turnDown(rpc, err)
+			continue
+		}
 		switch cmd := rpc.Command.(type) {
 		case *raft.InstallSnapshotRequest:
 			in.receive(rpc, cmd)
@@ -83,6 +89,27 @@ func (in *inbox) run() {
 		default:
 			in.pass(rpc)
 		}
+	}
+}
+
+// turnDown answers a message that raft is not given.
+func (in *inbox) turnDown(rpc raft.RPC, err error) {
+	switch cmd := rpc.Command.(type) {
+	case *raft.InstallSnapshotRequest:
+		in.receiving.Go(func() {
+			_, _ = io.Copy(io.Discard, rpc.Reader)
+			respond(rpc, &raft.InstallSnapshotResponse{}, "%w", err)
+		})
+	case *raft.RequestVoteRequest:
+		respond(rpc, &raft.RequestVoteResponse{}, "%w", err)
+	case *raft.RequestPreVoteRequest:
+		respond(rpc, &raft.RequestPreVoteResponse{}, "%w", err)
+	case *raft.AppendEntriesRequest:
+		respond(rpc, &raft.AppendEntriesResponse{}, "%w", err)
+	case *raft.TimeoutNowRequest:
+		respond(rpc, &raft.TimeoutNowResponse{}, "%w", err)
+	default:
+		respond(rpc, nil, "%w: %T", err, cmd)
 	}
 }
 

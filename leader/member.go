@@ -96,6 +96,9 @@ func (g *Group) AddLearner(ctx context.Context, id NodeID, index uint64) error {
 		if _, ok := c.Member(id); ok {
 			return nil, &MemberError{ID: id, Reason: "is a member already"}
 		}
+		if _, ok := g.run.expelled[id]; ok {
+			return nil, &MemberError{ID: id, Reason: "was left behind when the group was recovered: its node must join anew under another id"}
+		}
 		return func(r *raft.Raft) raft.IndexFuture {
 			return r.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), index, g.cfg.RPCTimeout)
 		}, nil

@@ -269,3 +269,11 @@ func TestSnapshotBeforeADivergedEnd(t *testing.T) {
 		})
 	}
 }
+
+// contradict sends n1 the entry at index 2 again, of the term given, and returns why it is refused.
+func contradict(tr *raft.NetworkTransport, term uint64) error {
+	req := raft.AppendEntriesRequest{RPCHeader: header(), Term: max(term, 5), PrevLogEntry: 1, PrevLogTerm: 1, LeaderCommitIndex: 3}
+	req.Entries = []*raft.Log{{Index: 2, Term: term, Type: raft.LogCommand, Data: []byte("a")}}
+	var resp raft.AppendEntriesResponse
+	return tr.AppendEntries("n1", "n1", &req, &resp)
+}

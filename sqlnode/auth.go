@@ -23,7 +23,8 @@ const RootKeyFile = "root.key"
 // auth is httpapi.Auth with the root key alone.
 type auth struct {
 	open bool // nobody is asked
-	key  [sha256.Size]byte
+	text string
+	key  [sha256.Size]byte // its digest
 }
 
 // openAuth reads the root key, or makes it at the first start.
@@ -45,7 +46,7 @@ func openAuth(fsys disk.FS, dir string, open bool) (*auth, error) {
 	if len(key) < 20 {
 		return nil, fmt.Errorf("%s: the root key is too short; remove the file to have another made", path)
 	}
-	return &auth{open: open, key: sha256.Sum256([]byte(key))}, nil
+	return &auth{open: open, text: key, key: sha256.Sum256([]byte(key))}, nil
 }
 
 // Check implements httpapi.Auth.

@@ -1,6 +1,7 @@
 package sqlnode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,25 @@ type Config struct {
 	Listen  string // HOST:PORT of the public listener; "" for none (an embedded node)
 	TLSCert string // PEM files; both or none
 	TLSKey  string
+
+	// ClusterListen is the HOST:PORT at which other nodes reach this one; "" for a node that stays alone.
+	ClusterListen string
+	// ClusterAdvertise is the HOST:PORT that other nodes dial; "" for the listener's own address.
+	ClusterAdvertise string
+	// ClusterCA, ClusterCert and ClusterKey are PEM files: the cluster's authority, and this node's
+	// certificate from it. All or none.
+	ClusterCA, ClusterCert, ClusterKey string
+	// InsecurePlainCluster allows connections between nodes without TLS: every node is believed who it says
+	// it is, and whoever reaches the port can be one.
+	InsecurePlainCluster bool
+	// HeartbeatTimeout is how long the voters of a group wait for a sign of the primary before they elect
+	// another. Several round trips between them.
+	HeartbeatTimeout time.Duration
+	// ClusterListener and ClusterDialer take the place of TCP, for tests and for simulated distances.
+	ClusterListener net.Listener
+	ClusterDialer   func(ctx context.Context, addr string) (net.Conn, error)
+	// PublicURL is where clients reach this node, for nodes and people that ask; "" for none.
+	PublicURL string
 
 	NodeID string // "" for one made at the first start
 	PoP    string
@@ -78,7 +98,8 @@ func DefaultConfig() Config {
 		TempMax: 1 << 30, MinFreeSpace: 256 << 20,
 		CheckpointBytes: 128 << 20, CheckpointAge: time.Minute,
 		LTXBytes: 64 << 20, LTXAge: time.Hour, LTXRetention: 24 * time.Hour,
-		ScrubEvery: 24 * time.Hour, DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
+		HeartbeatTimeout: 600 * time.Millisecond,
+		ScrubEvery:       24 * time.Hour, DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
 	}
 }
 
@@ -101,6 +122,7 @@ func (c *Config) setDefaults() {
 	number(&c.MinFreeSpace, d.MinFreeSpace)
 	number(&c.CheckpointBytes, d.CheckpointBytes)
 	number(&c.LTXBytes, d.LTXBytes)
+	period(&c.HeartbeatTimeout, d.HeartbeatTimeout)
 	period(&c.IdleClose, d.IdleClose)
 	period(&c.CheckpointAge, d.CheckpointAge)
 	period(&c.LTXAge, d.LTXAge)
@@ -160,7 +182,49 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("field %s: %d is too small, want at least %d", n.field, n.value, n.min)
 		}
 	}
-	return c.validateListen()
+	if err := c.validateListen(); err != nil {
+		return err
+	}
+	return c.validateCluster()
+}
+
+// clustered says whether there may be other nodes.
+func (c *Config) clustered() bool { return c.ClusterListen != "" || c.ClusterListener != nil }
+
+func (c *Config) validateCluster() error {
+	tls := c.ClusterCA != ""
+	if tls != (c.ClusterCert != "") || tls != (c.ClusterKey != "") {
+		return errors.New("fields ClusterCA, ClusterCert, ClusterKey: all must be given, or none")
+	}
+	if !c.clustered() {
+		if tls || c.ClusterAdvertise != "" {
+			return errors.New("field ClusterListen: it is missing; without it this node has no connections to others")
+		}
+		return nil
+	}
+	if c.HeartbeatTimeout < 20*time.Millisecond || c.HeartbeatTimeout > time.Minute {
+		return fmt.Errorf("field HeartbeatTimeout: %s, want 20ms to 1m", c.HeartbeatTimeout)
+	}
+	if c.ClusterAdvertise != "" {
+		if host, _, err := net.SplitHostPort(c.ClusterAdvertise); err != nil || host == "" {
+			return fmt.Errorf("field ClusterAdvertise: %q: want HOST:PORT", c.ClusterAdvertise)
+		}
+	}
+	if c.ClusterListen == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.ClusterListen)
+	if err != nil {
+		return fmt.Errorf("field ClusterListen: %q: want HOST:PORT", c.ClusterListen)
+	}
+	ip := net.ParseIP(host)
+	if (ip == nil || ip.IsUnspecified()) && host != "localhost" && c.ClusterAdvertise == "" {
+		return fmt.Errorf("field ClusterAdvertise: it is missing, and others can't dial %s", c.ClusterListen)
+	}
+	if loopback := host == "localhost" || ip != nil && ip.IsLoopback(); !loopback && !tls && !c.InsecurePlainCluster {
+		return fmt.Errorf("field ClusterListen: %s is reachable from elsewhere: set ClusterCA, ClusterCert and ClusterKey, or InsecurePlainCluster", c.ClusterListen)
+	}
+	return nil
 }
 
 func (c *Config) validateListen() error {

@@ -1,20 +1,18 @@
 package sqlnode
 
 import (
-	"slices"
-	"strings"
+	"context"
 	"sync"
 
+	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
 
-// directory finds tenants by name. It only remembers: what it says is checked
-// against the tenant's own record, and looked up anew when that says otherwise.
+// directory remembers the tenants of this node by name. What it says is checked against the
+// tenant's own record, and looked up anew when that says otherwise.
 type directory struct {
-	groups []*hosted
-
 	mu struct {
 		sync.RWMutex
 		byName map[string]*resident
@@ -28,50 +26,35 @@ type resident struct {
 	q quorum
 }
 
-func newDirectory(groups []*hosted) *directory {
-	d := &directory{groups: groups}
+func newResident(t *pagestore.Tenant, h *hosted) *resident {
+	return &resident{Tenant: t, h: h, q: quorum{h: h, t: t}}
+}
+
+func newDirectory() *directory {
+	d := &directory{}
 	d.mu.byName = map[string]*resident{}
 	return d
 }
 
-// find returns the tenant that bears the name and is not deleted.
-func (d *directory) find(name string) (*resident, *wire.Error) {
+// find returns the tenant that bears the name and is not deleted, if it is known to be here.
+func (d *directory) find(name string) *resident {
 	d.mu.RLock()
 	r := d.mu.byName[name]
 	d.mu.RUnlock()
-	if r != nil && r.Bears(name) {
-		return r, nil
+	if r == nil {
+		return nil
 	}
-	return d.search(name)
+	if !r.Bears(name) {
+		d.forget(name)
+		return nil
+	}
+	return r
 }
 
-func (d *directory) search(name string) (*resident, *wire.Error) {
-	if _, err := tenant.ParseAnyName(name); err != nil {
-		return nil, wire.NewError(wire.CodeBadName, "%w", err)
-	}
-	deleted := false
-	for _, h := range d.groups {
-		for _, t := range h.pages.Tenants() {
-			rec := t.Record()
-			if string(rec.Name) != name {
-				continue
-			}
-			if rec.State == tenant.StateDeleted {
-				deleted = true
-				continue
-			}
-			r := &resident{Tenant: t, h: h, q: quorum{h, t}}
-			d.mu.Lock()
-			d.mu.byName[name] = r
-			d.mu.Unlock()
-			return r, nil
-		}
-	}
-	d.forget(name)
-	if deleted {
-		return nil, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", name)
-	}
-	return nil, wire.NewError(wire.CodeNoSuchTenant, "no tenant is named %q", name)
+func (d *directory) remember(name string, r *resident) {
+	d.mu.Lock()
+	d.mu.byName[name] = r
+	d.mu.Unlock()
 }
 
 func (d *directory) forget(name string) {
@@ -80,19 +63,86 @@ func (d *directory) forget(name string) {
 	d.mu.Unlock()
 }
 
-// list returns the records of tenants that are not deleted, by name, above after.
-func (d *directory) list(after string, limit int) []tenant.Tenant {
-	var all []tenant.Tenant
-	for _, h := range d.groups {
-		for _, t := range h.pages.Tenants() {
-			if rec := t.Record(); rec.State != tenant.StateDeleted && string(rec.Name) > after && !hidden(rec.Name) {
-				all = append(all, rec)
-			}
+// forgetGroup forgets the tenants of a group that this node has left.
+func (d *directory) forgetGroup(h *hosted) {
+	d.mu.Lock()
+	for name, r := range d.mu.byName {
+		if r.h == h {
+			delete(d.mu.byName, name)
 		}
 	}
-	slices.SortFunc(all, func(a, b tenant.Tenant) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	if limit > 0 && len(all) > limit {
-		all = all[:limit]
+	d.mu.Unlock()
+}
+
+// locate finds the tenant of that name: here, or, as an httpapi.ElsewhereError, on another node.
+func (n *Node) locate(ctx context.Context, name string) (*resident, error) {
+	if r := n.dir.find(name); r != nil {
+		return r, nil
 	}
-	return all
+	nm, err := tenant.ParseAnyName(name)
+	if err != nil {
+		return nil, wire.NewError(wire.CodeBadName, "%w", err)
+	}
+	if nm == tenant.SystemName {
+		return n.system()
+	}
+	if r, known, err := n.look(nm); known || err != nil {
+		return r, err
+	}
+	// The catalogue here may not know yet what another node has been told.
+	if err := n.refreshCatalogue(ctx); err != nil {
+		return nil, err
+	}
+	r, known, err := n.look(nm)
+	if known || err != nil {
+		return r, err
+	}
+	if _, gone := n.cat.View().Gone(nm); gone {
+		return nil, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", name)
+	}
+	return nil, wire.NewError(wire.CodeNoSuchTenant, "no tenant is named %q", name)
+}
+
+// look finds a tenant by what the catalogue here says now. The catalogue is no proof: where
+// the group's own copy says otherwise, the group's primary is asked.
+func (n *Node) look(name tenant.Name) (r *resident, known bool, err error) {
+	t, ok := n.cat.View().Tenant(name)
+	if !ok {
+		return nil, false, nil
+	}
+	h := n.groups.get(t.Group)
+	if h == nil {
+		node := n.memberOf(t.Group)
+		if node == "" {
+			return nil, false, wire.NewError(wire.CodeUnreachable, "no member is known of the group of tenant %q", string(name))
+		}
+		return nil, true, &httpapi.ElsewhereError{Node: node}
+	}
+	if p, err := h.pages.Tenant(t.ID); err == nil && p.Bears(string(name)) {
+		r := newResident(p, h)
+		n.dir.remember(string(name), r)
+		return r, true, nil
+	}
+	// It is about to be created, or renamed, or this copy is behind.
+	if err := n.elsewhere(h, nil); err != nil {
+		return nil, true, err
+	}
+	return nil, false, nil
+}
+
+// memberOf is a node that can answer for a group that is not here: its primary as last heard of, or a voter.
+func (n *Node) memberOf(id wire.GroupID) string {
+	g, ok := n.cat.View().Group(id)
+	if !ok {
+		return ""
+	}
+	if g.Members.Primary != "" && g.Members.Primary != n.id.Node {
+		return g.Members.Primary
+	}
+	for _, v := range append(append([]string(nil), g.Members.Voters...), g.Voters...) {
+		if v != n.id.Node {
+			return v
+		}
+	}
+	return ""
 }

@@ -11,12 +11,17 @@ import (
 
 // Export implements httpapi.Tenants.
 func (s tenantService) Export(ctx context.Context, name string, w io.Writer, f httpapi.Format) error {
-	r, werr := s.n.dir.find(name)
-	if werr != nil {
-		return werr
-	}
-	if err := r.q.built(ctx); err != nil {
+	r, err := s.n.locate(ctx, name)
+	if err != nil {
 		return err
+	}
+	q := r.q
+	q.anywhere = true
+	if s.n.net != nil && r.Failed() != nil {
+		return s.n.elsewhere(r.h, wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", r.Failed()))
+	}
+	if err := q.Confirm(ctx); err != nil {
+		return s.n.elsewhere(r.h, err)
 	}
 	store, err := r.Acquire()
 	if err != nil {

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -22,14 +24,37 @@ import (
 
 // hosted is one Raft group on this node: its log, and the copies of its tenants.
 type hosted struct {
-	id    wire.GroupID
-	log   *leader.Group
-	pages *pagestore.Group
-	now   func() time.Time
-	slog  *slog.Logger
+	id     wire.GroupID
+	node   string // this one
+	single bool   // there are no other nodes
+	pages  *pagestore.Group
+	now    func() time.Time
+	slog   *slog.Logger
 
 	scrubEvery time.Duration
 	broken     chan error // why the group must end
+
+	open    func(founders []leader.NodeID) (*leader.Group, error) // makes the log's next life
+	current atomic.Pointer[life]
+	fresh   *freshness
+	fetcher *copies.Fetcher    // nil for a node on its own
+	stop    context.CancelFunc // ends run; set when it runs
+}
+
+// life is the log from one start to its end; rarely, a group has several (leader.ErrRunAgain).
+type life struct {
+	*leader.Group
+	over chan struct{} // closed when the next one has begun
+}
+
+// log is the group's log as it is now.
+func (h *hosted) log() *leader.Group { return h.current.Load().Group }
+
+// leadership is who leads, and channels of which one is closed when that changes.
+func (h *hosted) leadership() (l leader.Leadership, changed, over <-chan struct{}) {
+	c := h.current.Load()
+	l, changed = c.Leadership()
+	return l, changed, c.over
 }
 
 // fail ends the group with err; the first one counts.
@@ -46,9 +71,15 @@ const (
 	defaultGroup wire.GroupID = 2 // where tenants are put that ask for no other
 )
 
-// openGroup opens a group on disk, or makes it.
-func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget) (*hosted, error) {
-	dir := filepath.Join(cfg.DataDir, "groups", strconv.Itoa(int(id)))
+// groupDir is where a group's files are.
+func groupDir(dataDir string, id wire.GroupID) string {
+	return filepath.Join(dataDir, "groups", strconv.Itoa(int(id)))
+}
+
+// openGroup opens a group on disk, or makes it. founders begin a new one; without them a group that
+// is not on disk waits until its primary adds this node. network is nil for a node on its own.
+func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network leader.Network, founders []leader.NodeID) (*hosted, error) {
+	dir := groupDir(cfg.DataDir, id)
 	pages, err := pagestore.NewGroup(pagestore.Config{
 		ID: id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
 		CheckpointBytes: cfg.CheckpointBytes, CheckpointAge: cfg.CheckpointAge,
@@ -58,33 +89,60 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget) (*hosted,
 	if err != nil {
 		return nil, err
 	}
-	h := &hosted{id: id, pages: pages, now: cfg.Now, scrubEvery: cfg.ScrubEvery, slog: cfg.Log, broken: make(chan error, 1)}
-	h.log, err = leader.New(leader.Config{
-		Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages, h.fail}, Log: cfg.Log,
-		InitialVoters: []leader.NodeID{leader.NodeID(cfg.NodeID)},
-		// The stores' own bounds come first; here they only must not be in the way.
-		QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
-		HeartbeatTimeout: 200 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond, LeaseTimeout: 100 * time.Millisecond,
-	})
+	h := &hosted{id: id, node: cfg.NodeID, single: network == nil, pages: pages, now: cfg.Now, scrubEvery: cfg.ScrubEvery, slog: cfg.Log, broken: make(chan error, 1)}
+	timeout := cfg.HeartbeatTimeout
+	if network == nil {
+		timeout = aloneTimeout
+	}
+	h.open = func(founders []leader.NodeID) (*leader.Group, error) {
+		return leader.New(leader.Config{
+			Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages, h.fail}, Log: cfg.Log,
+			Network: network, InitialVoters: founders, MayChange: h.whole,
+			// The stores' own bounds come first; here they only must not be in the way.
+			QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
+			HeartbeatTimeout: timeout, ElectionTimeout: timeout, LeaseTimeout: timeout / 2,
+			DrainTimeout: max(cfg.ShutdownGrace/2, time.Second),
+		})
+	}
+	g, err := h.open(founders)
 	if err != nil {
 		return nil, err
 	}
-	pages.SetLog(groupLog{h.log})
+	h.current.Store(&life{g, make(chan struct{})})
+	h.fresh = newFreshness(h)
+	pages.SetLog(groupLog{h})
 	return h, nil
 }
 
+// aloneTimeout is raft's for a node that has no others to hear of.
+const aloneTimeout = 200 * time.Millisecond
+
+// whole is leader.Config.MayChange: an error while copies are missing that a snapshot promised.
+func (h *hosted) whole() error {
+	if hollow := h.pages.Hollow(); len(hollow) > 0 {
+		return fmt.Errorf("%d tenants are still being fetched here", len(hollow))
+	}
+	return nil
+}
+
 // groupLog is the log as stores see it: its errors are those that clients are told.
-type groupLog struct{ *leader.Group }
+type groupLog struct{ h *hosted }
 
 // Propose implements pagestore.Log.
 func (l groupLog) Propose(entry []byte, done func(response any, err error)) {
-	l.Group.Propose(entry, func(response any, err error) {
+	l.h.log().Propose(entry, func(response any, err error) {
 		if err != nil {
 			err = leaderError(err)
 		}
 		done(response, err)
 	})
 }
+
+// Primary implements pagestore.Log.
+func (l groupLog) Primary() error { return l.h.log().Primary() }
+
+// Snapshot implements pagestore.Log.
+func (l groupLog) Snapshot() error { return l.h.log().Snapshot() }
 
 // freeSpace is the number of bytes that dir's file system has left for this process.
 func freeSpace(dir string) (int64, error) {
@@ -127,6 +185,10 @@ func (h *hosted) run(ctx context.Context) error {
 	wg.Go(func() { h.watchLeadership(ctx) })
 	wg.Go(func() { _ = h.pages.Run(ctx) })
 	wg.Go(func() { h.scrub(ctx) })
+	wg.Go(func() { h.fresh.run(ctx) })
+	if h.fetcher != nil {
+		wg.Go(func() { _ = h.fetcher.Run(ctx) })
+	}
 	wg.Go(func() {
 		select {
 		case err := <-h.broken:
@@ -134,7 +196,7 @@ func (h *hosted) run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	err := h.log.Run(ctx)
+	err := h.runLog(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
@@ -142,6 +204,24 @@ func (h *hosted) run(ctx context.Context) error {
 	wg.Wait()
 	h.pages.Close()
 	return err
+}
+
+// runLog runs the log, again where it asks for that.
+func (h *hosted) runLog(ctx context.Context) error {
+	for {
+		now := h.current.Load()
+		err := now.Run(ctx)
+		if !errors.Is(err, leader.ErrRunAgain) || ctx.Err() != nil {
+			return err
+		}
+		h.slog.Warn("the group's log begins anew", "group", h.id, "error", err)
+		next, err := h.open(nil)
+		if err != nil {
+			return err
+		}
+		h.current.Store(&life{next, make(chan struct{})})
+		close(now.over)
+	}
 }
 
 // scrub reads all bases from time to time, so that rot is found before somebody asks for the page.
@@ -167,7 +247,7 @@ func (h *hosted) scrub(ctx context.Context) {
 func (h *hosted) watchLeadership(ctx context.Context) {
 	var term uint64
 	for {
-		l, changed := h.log.Leadership()
+		l, changed, over := h.leadership()
 		if term != 0 && l.Term != term {
 			h.pages.LostPrimary()
 		}
@@ -176,21 +256,23 @@ func (h *hosted) watchLeadership(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-over:
 		}
 	}
 }
 
-// ready waits until this node is the primary of the group.
-func (h *hosted) ready(ctx context.Context) error {
+// awaitLeader waits until this node is the primary of the group, or knows who is.
+func (h *hosted) awaitLeader(ctx context.Context) (leader.Leadership, error) {
 	for {
-		l, changed := h.log.Leadership()
-		if l.Primary {
-			return nil
+		l, changed, over := h.leadership()
+		if l.Primary || l.Leader != "" && string(l.Leader) != h.node {
+			return l, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return l, ctx.Err()
 		case <-changed:
+		case <-over:
 		}
 	}
 }
@@ -202,7 +284,7 @@ func (h *hosted) propose(ctx context.Context, entry []byte) error {
 		err  error
 	}
 	c := make(chan result, 1)
-	h.log.Propose(entry, func(resp any, err error) { c <- result{resp, err} })
+	h.log().Propose(entry, func(resp any, err error) { c <- result{resp, err} })
 	select {
 	case r := <-c:
 		if r.err != nil {

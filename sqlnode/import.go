@@ -21,8 +21,15 @@ import (
 // sent through the log in parts. The tenant appears under its name when it is whole.
 func (s tenantService) Import(ctx context.Context, name string, f httpapi.Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {
 	var none tenant.Tenant
-	nm, err := s.wantNewName(name)
+	nm, err := wantNewName(name)
 	if err != nil {
+		return none, err
+	}
+	h, err := s.groupFor(ctx, o)
+	if err != nil {
+		return none, err
+	}
+	if err := s.wantFree(ctx, nm); err != nil {
 		return none, err
 	}
 	path, err := s.receive(ctx, f, r)
@@ -38,7 +45,7 @@ func (s tenantService) Import(ctx context.Context, name string, f httpapi.Format
 	if size := int64(info.Pages) * int64(info.PageSize); size > limits.Size {
 		return none, wire.NewError(wire.CodeTenantFull, "the database has %d bytes; the tenant's limit would be %d: ask for a larger one", size, limits.Size)
 	}
-	return s.load(ctx, nm, path, info, o)
+	return s.load(ctx, h, nm, path, info, o)
 }
 
 // receive puts what comes into a database file of the node's own.
@@ -92,7 +99,7 @@ func importError(err error) error {
 }
 
 // load makes a tenant with the content of the file at path.
-func (s tenantService) load(ctx context.Context, name tenant.Name, path string, info importer.Info, o tenant.CreateOptions) (tenant.Tenant, error) {
+func (s tenantService) load(ctx context.Context, h *hosted, name tenant.Name, path string, info importer.Info, o tenant.CreateOptions) (tenant.Tenant, error) {
 	var none tenant.Tenant
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -103,31 +110,35 @@ func (s tenantService) load(ctx context.Context, name tenant.Name, path string, 
 		return none, err
 	}
 	o.PageSize = info.PageSize
-	var r *resident
-	func() {
-		s.n.life.Lock()
-		defer s.n.life.Unlock()
-		s.n.importing++
-		r, err = s.create(ctx, tenant.Name(fmt.Sprintf("%s%d-%d", importingPrefix, s.n.cfg.Now().UnixNano(), s.n.importing)), o)
-	}()
+	rec, err := s.newRecord(tenant.Name(fmt.Sprintf("%s%d-%d", importingPrefix, s.n.cfg.Now().UnixNano(), s.n.imports.Add(1))), o)
 	if err != nil {
 		return none, err
 	}
+	s.n.importing.Store(rec.ID, nil)
+	defer s.n.importing.Delete(rec.ID)
+	r, err := s.create(ctx, h, rec)
+	if err != nil {
+		return none, err
+	}
+	claimed := false
 	err = s.loadInto(ctx, r, file, info)
-	s.n.life.Lock()
-	defer s.n.life.Unlock()
 	if err == nil {
-		_, err = s.wantNewName(string(name)) // it may have been taken meanwhile
+		err = s.n.claim(ctx, r.ID(), name, h.id)
+		claimed = err == nil
 	}
 	if err == nil {
 		err = leaderError(r.h.control(ctx, r.ID(), tenant.Renamed{Time: tenant.Millis(s.n.cfg.Now()), Name: name}))
 	}
 	if err != nil {
+		if claimed && !isCode(err, wire.CodeUnknownOutcome) {
+			s.n.releaseLater(ctx, r.ID())
+		}
 		if derr := s.delete(context.WithoutCancel(ctx), r); derr != nil {
-			s.n.log.Warn("what is left of a failed import stays until the next start", "id", r.ID(), "error", derr)
+			s.n.log.Warn("what is left of a failed import stays for now", "id", r.ID(), "error", derr)
 		}
 		return none, err
 	}
+	s.n.dir.remember(string(name), r)
 	s.n.log.Info("tenant imported", "tenant", string(name), "id", r.ID(), "pages", info.Pages, "page_size", info.PageSize)
 	return r.Record(), nil
 }
@@ -242,7 +253,7 @@ func (p *partSender) send(body []byte) error {
 			p.finished(len(entry), nil)
 			return err
 		}
-		p.h.log.Propose(entry, func(resp any, err error) {
+		p.h.log().Propose(entry, func(resp any, err error) {
 			if e, ok := resp.(error); ok && err == nil {
 				err = &pagestore.RefusedError{Reason: e}
 			}
@@ -272,14 +283,29 @@ func (p *partSender) wait() error {
 	return p.mu.err
 }
 
-// removeRests deletes what imports left that a crash cut short.
+// wantFree refuses a name that is taken already, before a large file is received for nothing.
+func (s tenantService) wantFree(ctx context.Context, name tenant.Name) error {
+	if err := s.n.refreshCatalogue(ctx); err != nil {
+		return err
+	}
+	if _, taken := s.n.cat.View().Tenant(name); taken {
+		return wire.NewError(wire.CodeTenantExists, "tenant %q exists", string(name))
+	}
+	return nil
+}
+
+// removeRests deletes what imports left that a crash or a change of primaries cut short.
 func (s tenantService) removeRests(ctx context.Context) {
-	s.n.life.Lock()
-	defer s.n.life.Unlock()
-	for _, h := range s.n.groups {
+	for _, h := range s.n.groups.all() {
+		if h.log().Primary() != nil {
+			continue
+		}
 		for _, t := range h.pages.Tenants() {
+			if _, now := s.n.importing.Load(t.ID()); now {
+				continue
+			}
 			if rec := t.Record(); rec.State != tenant.StateDeleted && hidden(rec.Name) {
-				if err := s.delete(ctx, &resident{Tenant: t, h: h, q: quorum{h, t}}); err != nil {
+				if err := s.delete(ctx, newResident(t, h)); err != nil {
 					s.n.log.Warn("rest of an import stays", "id", t.ID(), "error", err)
 				}
 			}

@@ -19,7 +19,7 @@ func sqliteVersion() string { return sqlite.Version() }
 
 func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(), http: httpapi.NewCounts()}
-	m.registry.MustRegister(m.http, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(newClusterMetrics(n), m.http, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	counter := func(name, help string, f func() float64) {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearsql_" + name, Help: help}, f))
 	}
@@ -44,7 +44,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	sum := func(f func(s *pagestore.Stats) int64) func() float64 {
 		return func() float64 {
 			var t int64
-			for _, h := range n.groups {
+			for _, h := range n.groups.all() {
 				t += f(&h.pages.Stats)
 			}
 			return float64(t)
@@ -66,5 +66,8 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	counter("readers_expired_total", "Readers that held their snapshot too long.", sum(func(s *pagestore.Stats) int64 { return s.ReadersExpired.Load() }))
 	counter("corrupt_pages_total", "Pages whose sum was wrong when they were read.", sum(func(s *pagestore.Stats) int64 { return s.Corrupt.Load() }))
 	counter("copy_failures_total", "Copies taken out of service.", sum(func(s *pagestore.Stats) int64 { return s.Failures.Load() }))
+	if n.copies != nil {
+		registerCopies(m.registry, n)
+	}
 	return m
 }

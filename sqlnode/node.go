@@ -2,7 +2,6 @@ package sqlnode
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -12,15 +11,21 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/nearsql/nearsql/cluster"
+	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/sqlnode/catalogue"
+	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/engine"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/importer"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
+	"github.com/nearsql/nearsql/sqlnode/peers"
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -30,15 +35,21 @@ type Node struct {
 	log       *slog.Logger
 	id        identity
 	lock      *os.File
-	groups    []*hosted
+	auth      *auth
+	peers     *peers.Peers
+	net       *cluster.Net // nil for a node on its own
+	groups    *groups
+	cat       *catalogue.Directory
 	dir       *directory
+	keeper    *keeper
+	copies    *copies.Server // nil for a node on its own
 	engine    *engine.Engine
 	importer  *importer.Importer
 	metrics   *metrics
 	handler   *httpapi.Handler
 	started   time.Time
-	life      sync.Mutex // held while a tenant is created, renamed or deleted
-	importing int        // imports begun; under life
+	imports   atomic.Int64 // begun
+	importing sync.Map     // tenant.ID -> nil: tenants that this process fills
 	syncs     syncCounts
 
 	state struct {
@@ -76,8 +87,10 @@ func New(cfg Config) (_ *Node, err error) {
 	if err := n.clearTemp(); err != nil {
 		return nil, err
 	}
-	a, err := openAuth(cfg.FS, cfg.DataDir, cfg.InsecureNoAuth)
-	if err != nil {
+	if n.auth, err = openAuth(cfg.FS, cfg.DataDir, cfg.InsecureNoAuth); err != nil {
+		return nil, err
+	}
+	if n.peers, err = peers.Open(cfg.FS, cfg.DataDir); err != nil {
 		return nil, err
 	}
 	cache, err := sqlite.InstallPageCache(sqlite.PageCacheConfig{BudgetBytes: cfg.MemoryPages})
@@ -92,14 +105,29 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	budget := pagestore.NewBudget(cfg.MemoryVersions)
-	for _, id := range []wire.GroupID{systemGroup, defaultGroup} {
-		h, err := openGroup(&n.cfg, id, budget)
-		if err != nil {
-			return nil, fmt.Errorf("group %d: %w", id, err)
+	var network leader.Network
+	if cfg.clustered() {
+		if n.net, err = openNetwork(&n.cfg, n.id, n.peers); err != nil {
+			return nil, err
 		}
-		n.groups = append(n.groups, h)
+		defer func() {
+			if err != nil {
+				n.closeNetwork()
+			}
+		}()
+		network = overCluster{n.net}
 	}
-	n.dir = newDirectory(n.groups)
+	n.groups = newGroups(&n.cfg, budget, network)
+	if n.net != nil {
+		n.copies = copies.NewServer(copies.ServerConfig{Groups: n.groups, Log: cfg.Log})
+		n.groups.fetch = n.newFetcher
+	}
+	if err := n.openGroups(); err != nil {
+		return nil, err
+	}
+	n.cat = catalogue.NewDirectory()
+	n.dir = newDirectory()
+	n.keeper = newKeeper(n)
 	n.engine = engine.New(engine.Config{
 		MaxOpen: cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax,
 		Log: cfg.Log, Now: cfg.Now, Guard: guard,
@@ -110,14 +138,47 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n.state.why = errors.New("it is starting")
 	n.metrics = newMetrics(n, budget, cache)
-	n.handler, err = httpapi.New(cfg.HTTP, httpapi.Deps{
-		SQL: sqlService{n}, Tenants: tenantService{n}, Auth: a, Status: statusService{n},
+	deps := httpapi.Deps{
+		SQL: sqlService{n}, Tenants: tenantService{n}, Auth: n.auth, Status: statusService{n}, Cluster: clusterService{n},
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}), Counts: n.metrics.http, Log: cfg.Log,
-	})
-	if err != nil {
+	}
+	if n.net != nil {
+		deps.Peers = n.net.HTTPTransport()
+		deps.InternalRoutes = n.internalRoutes()
+	}
+	if n.handler, err = httpapi.New(cfg.HTTP, deps); err != nil {
 		return nil, err
 	}
+	if n.net != nil {
+		if err = n.net.HandleJoin(n.admit); err != nil {
+			return nil, err
+		}
+	}
 	return n, nil
+}
+
+// openGroups opens the groups that are on disk; the node that makes a cluster makes the first two.
+func (n *Node) openGroups() error {
+	ids, err := n.groups.onDisk()
+	if err != nil {
+		return err
+	}
+	var founders []leader.NodeID
+	switch {
+	case !n.id.Joined:
+		founders = []leader.NodeID{leader.NodeID(n.id.Node)}
+		if len(ids) < 2 {
+			ids = []wire.GroupID{systemGroup, defaultGroup}
+		}
+	case len(ids) == 0:
+		ids = []wire.GroupID{systemGroup}
+	}
+	for _, id := range ids {
+		if _, err := n.groups.add(id, founders); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clearTemp removes what an earlier process left behind.
@@ -141,33 +202,32 @@ func (n *Node) ID() string { return n.id.Node }
 // Handler is the HTTP API, for who serves it on a listener of his own.
 func (n *Node) Handler() http.Handler { return n.handler }
 
-func (n *Node) group(id wire.GroupID) *hosted {
-	for _, h := range n.groups {
-		if h.id == id {
-			return h
-		}
-	}
-	return nil
-}
-
-// Run serves until ctx ends: it then takes no more requests, lets those under way end, and returns
-// when all that it started has. It calls ready once, when requests are taken, with the
+// Run serves until ctx ends: it then takes no more requests, lets those under way end, hands on what it leads, and
+// returns when all that it started has. It calls ready once, when requests are taken, with the
 // listener's address (nil without one). An error of the log ends it too.
 func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	defer n.lock.Close()
-	// The parts below outlive the requests, so they get a context of their own.
+	// The parts below outlive the requests, and connections to other nodes outlive those.
 	parts, stopParts := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopParts(nil)
-	var wg sync.WaitGroup
-	for _, h := range n.groups {
-		wg.Go(func() {
-			if err := h.run(parts); err != nil && parts.Err() == nil {
-				n.log.Error("group ended", "group", h.id, "error", err)
-				stopParts(err)
-			}
-		})
+	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLinks()
+	var wg, lines sync.WaitGroup
+	fail := func(what string, err error) {
+		if err != nil && parts.Err() == nil {
+			n.log.Error(what+" ended", "error", err)
+			stopParts(fmt.Errorf("%s: %w", what, err))
+		}
 	}
+	if n.net != nil {
+		lines.Go(func() { fail("cluster listener", n.net.Run(links)) })
+		wg.Go(func() { fail("server for other nodes", n.serveNodes(parts)) })
+		wg.Go(func() { _ = n.copies.Run(parts) })
+	}
+	wg.Go(func() { n.groups.run(parts, stopParts) })
 	wg.Go(func() { _ = n.engine.Run(parts) })
+	wg.Go(func() { n.followCatalogue(parts) })
+	wg.Go(func() { n.keeper.run(parts) })
 	err := n.serve(ctx, parts, ready)
 	n.setReady(false, errors.New("it is stopping"))
 	n.engine.Close()
@@ -176,16 +236,26 @@ func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	}
 	stopParts(nil)
 	wg.Wait()
+	stopLinks()
+	lines.Wait()
 	return err
 }
 
-// serve waits until the groups are there, and serves HTTP until ctx ends or parts does.
+// closeNetwork frees the cluster listener of a node that never ran.
+func (n *Node) closeNetwork() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = n.net.Run(ended)
+}
+
+// serve serves HTTP until ctx ends or parts does.
 func (n *Node) serve(ctx, parts context.Context, ready func(net.Addr)) error {
 	up, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(parts, cancel)()
-	for _, h := range n.groups {
-		if err := h.ready(up); err != nil {
+	if n.net == nil {
+		// Alone there is no reason to take requests before they can be answered.
+		if err := n.awaitReady(up); err != nil {
 			return context.Cause(parts)
 		}
 	}
@@ -193,42 +263,25 @@ func (n *Node) serve(ctx, parts context.Context, ready func(net.Addr)) error {
 	served := make(chan error, 1)
 	var srv *http.Server
 	if n.cfg.Listen != "" {
-		l, err := net.Listen("tcp", n.cfg.Listen)
+		l, err := listenPublic(&n.cfg)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-		if n.cfg.TLSCert != "" {
-			cert, err := tls.LoadX509KeyPair(n.cfg.TLSCert, n.cfg.TLSKey)
-			if err != nil {
-				l.Close()
-				return fmt.Errorf("TLS: %w", err)
-			}
-			l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+			return err
 		}
 		addr = l.Addr()
 		srv = &http.Server{Handler: n.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute,
 			MaxHeaderBytes: 64 << 10, ErrorLog: log.New(logWriter{n.log}, "", 0)}
 		go func() { served <- srv.Serve(l) }()
 	}
-	n.setReady(true, nil)
-	n.log.Info("node is ready", "node", n.id.Node, "pop", n.cfg.PoP, "listen", fmt.Sprint(addr), "startup", n.cfg.Now().Sub(n.started).String())
 	if ready != nil {
 		ready(addr)
 	}
-	tenantService{n}.removeRests(up)
-	chores := time.NewTicker(time.Minute)
-	defer chores.Stop()
-	for {
-		select {
-		case err := <-served:
-			return fmt.Errorf("serve HTTP: %w", err)
-		case <-chores.C:
-			tenantService{n}.purge(up)
-			continue
-		case <-up.Done():
-		}
-		break
+	var err error
+	if n.net == nil || n.awaitReady(up) == nil {
+		n.setReady(true, nil)
+		n.log.Info("node is ready", "node", n.id.Node, "pop", n.cfg.PoP, "listen", fmt.Sprint(addr), "startup", n.cfg.Now().Sub(n.started).String())
+		tenantService{n}.removeRests(up)
 	}
+	err = n.chores(up, served)
 	if srv != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownGrace)
 		defer cancel()
@@ -237,7 +290,27 @@ func (n *Node) serve(ctx, parts context.Context, ready func(net.Addr)) error {
 			srv.Close()
 		}
 	}
-	return context.Cause(parts)
+	return errors.Join(err, context.Cause(parts))
+}
+
+// chores does what is to be done from time to time, until ctx ends or the HTTP server does.
+func (n *Node) chores(ctx context.Context, served <-chan error) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-served:
+			return fmt.Errorf("serve HTTP: %w", err)
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		tenantService{n}.removeRests(ctx)
+		tenantService{n}.purge(ctx)
+		if err := n.groups.clearLeft(); err != nil {
+			n.log.Warn("files of groups that this node has left stay", "error", err)
+		}
+	}
 }
 
 func (n *Node) setReady(ready bool, why error) {

@@ -146,7 +146,7 @@ func TestLifeOfATenant(t *testing.T) {
 	// Past the grace period the deleted one's data goes; the new one stays.
 	r.n.cfg.DeleteGrace = 0
 	tenantService{r.n}.purge(context.Background())
-	if n := len(r.n.group(defaultGroup).pages.Tenants()); n != 1 {
+	if n := len(r.n.groups.get(defaultGroup).pages.Tenants()); n != 1 {
 		t.Fatalf("%d tenants are left, want 1", n)
 	}
 	r.stop()
@@ -233,7 +233,12 @@ func TestExportWithOutcomes(t *testing.T) {
 func TestRestOfAnImportIsRemoved(t *testing.T) {
 	cfg := testNodeConfig(t)
 	r := startNode(t, cfg)
-	if _, err := (tenantService{r.n}).create(context.Background(), "importing-1", tenant.CreateOptions{}); err != nil {
+	s := tenantService{r.n}
+	rec, err := s.newRecord("importing-1", tenant.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.create(context.Background(), r.n.groups.get(defaultGroup), rec); err != nil {
 		t.Fatal(err)
 	}
 	if got := code(r.want("POST", "/v1/tenants", `{"name":"importing-2"}`, 400)); got != "BAD_NAME" {
@@ -245,8 +250,10 @@ func TestRestOfAnImportIsRemoved(t *testing.T) {
 	r.stop()
 	r = startNode(t, cfg)
 	(tenantService{r.n}).removeRests(context.Background()) // runs beside ready; again is harmless
-	if _, werr := r.n.dir.find("importing-1"); werr == nil {
-		t.Fatal("still there")
+	for _, p := range r.n.groups.get(defaultGroup).pages.Tenants() {
+		if r := p.Record(); r.State != tenant.StateDeleted {
+			t.Fatalf("%s is still there", r.Name)
+		}
 	}
 }
 
@@ -266,7 +273,7 @@ func TestImportRefused(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.name, text, c.code)
 		}
 	}
-	if got := len(r.n.group(defaultGroup).pages.Tenants()); got != 1 {
+	if got := len(r.n.groups.get(defaultGroup).pages.Tenants()); got != 1 {
 		t.Errorf("%d tenants, want 1", got)
 	}
 }
@@ -285,7 +292,7 @@ func TestBookmarks(t *testing.T) {
 	if got := code(r.want("POST", "/v1/tenants/b/sql?bookmark="+answer.Bookmark, `{"sql":"select 1"}`, 400)); got != "BAD_BOOKMARK" {
 		t.Error(got)
 	}
-	rec, _ := r.n.dir.find("a")
+	rec := r.n.dir.find("a")
 	p := rec.Position()
 	p.TXID += 100
 	if got := code(r.want("POST", "/v1/tenants/a/sql?bookmark="+wire.Bookmark(p), `{"sql":"select 1"}`, 409)); got != "BOOKMARK_LOST" {
@@ -363,7 +370,7 @@ func TestMetricsAndStatus(t *testing.T) {
 	r.want("POST", "/v1/tenants", `{"name":"a"}`, 201)
 	r.rows("a", "create table t(x)")
 	text := r.want("GET", "/metrics", "", 200)
-	for _, name := range []string{"nearsql_writes_total 1", "nearsql_open_tenants 1", "nearsql_overlay_bytes", "nearsql_checkpoints_total", "nearsql_log_syncs_total", "nearsql_http_requests_total", "nearsql_http_request_seconds"} {
+	for _, name := range []string{"nearsql_writes_total ", "nearsql_open_tenants 2", "nearsql_group_primary", "nearsql_overlay_bytes", "nearsql_checkpoints_total", "nearsql_log_syncs_total", "nearsql_http_requests_total", "nearsql_http_request_seconds"} {
 		if !strings.Contains(text, name) {
 			t.Errorf("/metrics lacks %s", name)
 		}

@@ -13,18 +13,33 @@ import (
 type quorum struct {
 	h *hosted
 	t *pagestore.Tenant
+	// anywhere: a read asks, which is as good on any member. What a writer saw is proved by its own leadership alone.
+	anywhere bool
 }
 
 // Confirm implements engine.Quorum by a read-index round.
 func (q quorum) Confirm(ctx context.Context) error {
-	index, err := q.h.log.ReadIndex(ctx)
+	if err := q.applied(ctx); err != nil {
+		return err
+	}
+	return q.built(ctx)
+}
+
+// applied returns when this node's log has all that was answered, by any node, before the call.
+func (q quorum) applied(ctx context.Context) error {
+	log := q.h.log()
+	ask := log.ReadIndex
+	if q.anywhere {
+		ask = log.ReadIndexAt
+	}
+	index, err := ask(ctx)
+	if err == nil {
+		err = log.WaitApplied(ctx, index)
+	}
 	if err != nil {
 		return leaderError(err)
 	}
-	if err := q.h.log.WaitApplied(ctx, index); err != nil {
-		return leaderError(err)
-	}
-	return q.built(ctx)
+	return nil
 }
 
 // built returns when this copy shows all that its log had when it was called: after a start, and for
@@ -55,6 +70,9 @@ func leaderError(err error) error {
 		un  *leader.UnknownOutcomeError
 		ov  *leader.OverloadedError
 		ref *pagestore.RefusedError
+
+		changed *leader.ConfigurationChangedError
+		member  *leader.MemberError
 	)
 	switch {
 	case errors.As(err, &ref):
@@ -67,6 +85,10 @@ func leaderError(err error) error {
 		return wire.NewError(wire.CodeOverloaded, "%w", err)
 	case errors.Is(err, leader.ErrStopped):
 		return wire.NewError(wire.CodeShuttingDown, "%w", err)
+	case errors.Is(err, leader.ErrUnconfirmed):
+		return wire.NewError(wire.CodeNotPrimary, "a majority of the group's voters did not answer: %w", err)
+	case errors.As(err, &changed), errors.As(err, &member):
+		return wire.NewError(wire.CodeConflict, "%w", err)
 	}
 	return err
 }

@@ -55,8 +55,8 @@ func (s statusService) Status(ctx context.Context) any {
 	n := s.n
 	st := Status{Node: n.id.Node, Cluster: n.id.Cluster, PoP: n.cfg.PoP, Region: n.cfg.Region, Labels: n.cfg.Labels,
 		SQLite: sqliteVersion(), Uptime: n.cfg.Now().Sub(n.started).Round(time.Second).String(), Ready: s.Ready(ctx) == nil, Open: n.engine.Open()}
-	for _, h := range n.groups {
-		l, _ := h.log.Leadership()
+	for _, h := range n.groups.all() {
+		l, _ := h.log().Leadership()
 		g := GroupStatus{ID: h.id, Primary: l.Primary, Leader: string(l.Leader), Term: l.Term, Applied: h.pages.Index(),
 			Checkpoints: h.pages.Stats.Checkpoints.Load(), SegmentBytes: h.pages.Stats.SegmentBytes.Load()}
 		for _, t := range h.pages.Tenants() {
@@ -67,7 +67,9 @@ func (s statusService) Status(ctx context.Context) any {
 				g.Failed++
 			}
 		}
-		st.Tenants += g.Tenants
+		if h.id != systemGroup {
+			st.Tenants += g.Tenants
+		}
 		st.Groups = append(st.Groups, g)
 	}
 	return st

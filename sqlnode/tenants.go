@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"math"
 	"strings"
 
+	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -19,8 +21,8 @@ const importingPrefix = "importing-"
 
 func hidden(name tenant.Name) bool { return strings.HasPrefix(string(name), importingPrefix) }
 
-// wantNewName checks a name that somebody wants for a tenant.
-func (s tenantService) wantNewName(name string) (tenant.Name, error) {
+// wantNewName checks a name that somebody wants for a tenant. That it is free is decided by the catalogue.
+func wantNewName(name string) (tenant.Name, error) {
 	nm, err := tenant.ParseName(name)
 	if err != nil {
 		return "", wire.NewError(wire.CodeBadName, "%w", err)
@@ -28,77 +30,169 @@ func (s tenantService) wantNewName(name string) (tenant.Name, error) {
 	if hidden(nm) {
 		return "", wire.NewError(wire.CodeBadName, "tenant name %q: names that begin with %q are the node's own", name, importingPrefix)
 	}
-	if _, werr := s.n.dir.find(name); werr == nil {
-		return "", wire.NewError(wire.CodeTenantExists, "tenant %q exists", name)
-	} else if werr.Code != wire.CodeNoSuchTenant && werr.Code != wire.CodeTenantDeleted {
-		return "", werr
-	}
 	return nm, nil
+}
+
+// groupFor is the group that a new tenant goes to, if this node is its primary; else the error says who is to be asked.
+func (s tenantService) groupFor(ctx context.Context, o tenant.CreateOptions) (*hosted, error) {
+	id := o.Group
+	if id == 0 {
+		id = defaultGroup
+	}
+	if id == systemGroup {
+		return nil, wire.NewError(wire.CodeBadRequest, "group %d is the cluster's own: it takes no tenants", id)
+	}
+	h := s.n.groups.get(id)
+	if h == nil {
+		if _, ok := s.n.cat.View().Group(id); !ok {
+			if err := s.n.refreshCatalogue(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if _, ok := s.n.cat.View().Group(id); !ok {
+			return nil, wire.NewError(wire.CodeNoSuchGroup, "there is no group %d", id)
+		}
+		node := s.n.memberOf(id)
+		if node == "" {
+			return nil, wire.NewError(wire.CodeUnreachable, "no member of group %d is known", id)
+		}
+		return nil, &httpapi.ElsewhereError{Node: node}
+	}
+	return h, s.n.wantPrimary(ctx, h)
+}
+
+// wantPrimary returns nil if this node is the primary of the group, else who is to be asked; it waits while that is not known.
+func (n *Node) wantPrimary(ctx context.Context, h *hosted) error {
+	late, cancel := context.WithTimeout(ctx, bookmarkPatience)
+	defer cancel()
+	l, err := h.awaitLeader(late)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return wire.AsError(ctx.Err())
+	case err != nil:
+		return wire.NewError(wire.CodeNotPrimary, "group %d has no primary that this node knows of", h.id)
+	case l.Primary:
+		return nil
+	}
+	return &httpapi.ElsewhereError{Node: string(l.Leader)}
 }
 
 // Create implements httpapi.Tenants.
 func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateOptions) (tenant.Tenant, error) {
-	s.n.life.Lock()
-	defer s.n.life.Unlock()
-	nm, err := s.wantNewName(name)
+	nm, err := wantNewName(name)
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
-	r, err := s.create(ctx, nm, o)
+	h, err := s.groupFor(ctx, o)
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
-	s.n.log.Info("tenant created", "tenant", name, "id", r.ID())
+	rec, err := s.newRecord(nm, o)
+	if err != nil {
+		return tenant.Tenant{}, err
+	}
+	if err := s.n.claim(ctx, rec.ID, nm, h.id); err != nil {
+		return tenant.Tenant{}, err
+	}
+	r, err := s.create(ctx, h, rec)
+	if err != nil {
+		if !isCode(err, wire.CodeUnknownOutcome) {
+			s.n.releaseLater(ctx, rec.ID)
+		}
+		return tenant.Tenant{}, err
+	}
+	s.n.dir.remember(name, r)
+	s.n.log.Info("tenant created", "tenant", name, "id", rec.ID, "group", h.id)
 	return r.Record(), nil
 }
 
-func (s tenantService) create(ctx context.Context, name tenant.Name, o tenant.CreateOptions) (*resident, error) {
+// newRecord is the record of a tenant that is about to be created.
+func (s tenantService) newRecord(name tenant.Name, o tenant.CreateOptions) (tenant.Tenant, error) {
 	id, err := tenant.NewID(rand.Reader)
 	if err != nil {
-		return nil, err
+		return tenant.Tenant{}, err
 	}
 	o.Limits = o.Limits.Or(s.n.cfg.Limits)
 	rec, err := tenant.New(id, name, o, defaultGroup, s.n.cfg.Now())
 	if err != nil {
-		return nil, wire.NewError(wire.CodeBadRequest, "%w", err)
+		return tenant.Tenant{}, wire.NewError(wire.CodeBadRequest, "%w", err)
 	}
-	h := s.n.group(rec.Group)
-	if h == nil || rec.Group == systemGroup {
-		return nil, wire.NewError(wire.CodeBadRequest, "group %d takes no tenants here", rec.Group)
-	}
-	if err := h.control(ctx, id, tenant.Created{Tenant: rec}); err != nil {
-		return nil, leaderError(err)
-	}
-	r, werr := s.n.dir.find(string(name))
-	if werr != nil {
-		return nil, werr
-	}
-	return r, nil
+	return rec, nil
 }
 
-// List implements httpapi.Tenants.
-func (s tenantService) List(_ context.Context, after string, limit int) ([]tenant.Tenant, error) {
-	return s.n.dir.list(after, limit), nil
+// create makes the tenant in its group, whose primary this node is.
+func (s tenantService) create(ctx context.Context, h *hosted, rec tenant.Tenant) (*resident, error) {
+	if err := h.control(ctx, rec.ID, tenant.Created{Tenant: rec}); err != nil {
+		return nil, leaderError(err)
+	}
+	t, err := h.pages.Tenant(rec.ID)
+	if err != nil {
+		return nil, wire.NewError(wire.CodeInternal, "the tenant was created, and can't be found: %w", err)
+	}
+	return newResident(t, h), nil
+}
+
+// List implements httpapi.Tenants. Of tenants whose group is not on this node it has what the catalogue has.
+func (s tenantService) List(ctx context.Context, after string, limit int) ([]tenant.Tenant, error) {
+	if err := s.n.refreshCatalogue(ctx); err != nil {
+		return nil, err
+	}
+	v := s.n.cat.View()
+	if limit <= 0 {
+		limit = math.MaxInt
+	}
+	var list []tenant.Tenant
+	for _, name := range v.TenantNames(tenant.Name(after), limit) {
+		t, ok := v.Tenant(name)
+		if !ok {
+			continue
+		}
+		rec := tenant.Tenant{ID: t.ID, Name: t.Name, Group: t.Group, Epoch: 1, State: tenant.StateActive, PageSize: tenant.DefaultPageSize, Created: t.Changed}
+		if h := s.n.groups.get(t.Group); h != nil {
+			if p, err := h.pages.Tenant(t.ID); err == nil {
+				rec = p.Record()
+			}
+		}
+		list = append(list, rec)
+	}
+	return list, nil
 }
 
 // Get implements httpapi.Tenants.
-func (s tenantService) Get(_ context.Context, name string) (tenant.Tenant, error) {
-	r, werr := s.n.dir.find(name)
-	if werr != nil {
-		return tenant.Tenant{}, werr
+func (s tenantService) Get(ctx context.Context, name string) (tenant.Tenant, error) {
+	r, err := s.n.locate(ctx, name)
+	if err != nil {
+		return tenant.Tenant{}, err
+	}
+	q := r.q
+	q.anywhere = true
+	if err := q.applied(ctx); err != nil {
+		return tenant.Tenant{}, s.n.elsewhere(r.h, err)
+	}
+	if !r.Bears(name) {
+		s.n.dir.forget(name)
+		return tenant.Tenant{}, wire.NewError(wire.CodeNoSuchTenant, "no tenant is named %q", name)
 	}
 	return r.Record(), nil
 }
 
 // Delete implements httpapi.Tenants. The data stays on disk for the grace period.
 func (s tenantService) Delete(ctx context.Context, name string) error {
-	s.n.life.Lock()
-	defer s.n.life.Unlock()
-	r, werr := s.n.dir.find(name)
-	if werr != nil {
-		return werr
+	r, err := s.n.locate(ctx, name)
+	if err != nil {
+		return err
 	}
-	return s.delete(ctx, r)
+	if name == string(tenant.SystemName) {
+		return wire.NewError(wire.CodeForbidden, "tenant %q is the cluster's own", name)
+	}
+	if err := s.n.wantPrimary(ctx, r.h); err != nil {
+		return err
+	}
+	if err := s.delete(ctx, r); err != nil {
+		return err
+	}
+	s.n.releaseLater(ctx, r.ID())
+	return nil
 }
 
 func (s tenantService) delete(ctx context.Context, r *resident) error {
@@ -117,16 +211,19 @@ func (s tenantService) delete(ctx context.Context, r *resident) error {
 	return nil
 }
 
-// purge removes the data of tenants whose grace period has ended.
+// purge removes the data of tenants whose grace period has ended, in the groups that this node leads.
 func (s tenantService) purge(ctx context.Context) {
 	before := s.n.cfg.Now().Add(-s.n.cfg.DeleteGrace)
-	for _, h := range s.n.groups {
+	for _, h := range s.n.groups.all() {
 		for _, t := range h.pages.Tenants() {
 			rec := t.Record()
 			if rec.State != tenant.StateDeleted || rec.Deleted.After(before) && !hidden(rec.Name) {
 				continue
 			}
 			s.n.engine.Forget(t)
+			if h.log().Primary() != nil {
+				continue
+			}
 			if err := h.control(ctx, t.ID(), tenant.Purged{Time: tenant.Millis(s.n.cfg.Now())}); err != nil {
 				s.n.log.Warn("deleted tenant not removed yet", "tenant", string(rec.Name), "id", t.ID(), "error", err)
 			} else {

@@ -157,3 +157,14 @@ func (e PlacementChanged) apply(t Tenant) (Tenant, error) {
 }
 
 func (e Purged) apply(t Tenant) (Tenant, error) { return t, t.want(e, StateDeleted) }
+
+func (e EpochRaised) apply(t Tenant) (Tenant, error) {
+	if err := t.want(e, StateActive, StateFrozen, StateDeleted); err != nil {
+		return t, err
+	}
+	if e.Epoch-1 != t.Epoch {
+		return t, t.refuse(e.Code(), fmt.Sprintf("epoch %d does not follow %d", e.Epoch, t.Epoch))
+	}
+	t.Epoch = e.Epoch
+	return t, nil
+}

@@ -3,6 +3,8 @@ package tenant
 import (
 	"fmt"
 	"time"
+
+	"github.com/nearsql/nearsql/wire"
 )
 
 // Code says which step of a tenant's life a control entry of its group's log is.
@@ -19,6 +21,7 @@ const (
 	CodeLimitsChanged    Code = 7
 	CodePlacementChanged Code = 8
 	CodePurged           Code = 9
+	CodeEpochRaised      Code = 10
 )
 
 // String returns the code's name.
@@ -42,6 +45,8 @@ func (c Code) String() string {
 		return "placement changed"
 	case CodePurged:
 		return "purged"
+	case CodeEpochRaised:
+		return "epoch raised"
 	}
 	return fmt.Sprintf("control(%d)", uint16(c))
 }
@@ -108,6 +113,13 @@ type Purged struct {
 	Time time.Time `json:"time"`
 }
 
+// EpochRaised says that the tenant's history goes on here without what another part of it may have had: its group was recovered
+// from one copy. Epoch is one more than before; TXIDs go on. Positions of earlier epochs may tell of what is lost.
+type EpochRaised struct {
+	Time  time.Time  `json:"time"`
+	Epoch wire.Epoch `json:"epoch"`
+}
+
 // Code is CodeCreated.
 func (Created) Code() Code { return CodeCreated }
 
@@ -134,3 +146,6 @@ func (PlacementChanged) Code() Code { return CodePlacementChanged }
 
 // Code is CodePurged.
 func (Purged) Code() Code { return CodePurged }
+
+// Code is CodeEpochRaised.
+func (EpochRaised) Code() Code { return CodeEpochRaised }

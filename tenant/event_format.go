@@ -9,8 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// EventVersion is the version of the payload that EncodeEvent writes.
-const EventVersion = 1
+// EventVersion is the newest version of the payload that EncodeEvent writes and DecodeEvent reads. An
+// event is written in the version that it came with.
+const EventVersion = 2
+
+// version is the version of an event's payload; 0 for a code that is unknown.
+func (c Code) version() byte {
+	switch {
+	case c >= CodeCreated && c <= CodePurged:
+		return 1
+	case c == CodeEpochRaised:
+		return 2
+	}
+	return 0
+}
 
 // MaxEventSize bounds a payload, in bytes. No event of version 1 comes near it.
 const MaxEventSize = 16 << 10
@@ -39,7 +51,7 @@ type EventVersionError struct {
 }
 
 func (e *EventVersionError) Error() string {
-	return fmt.Sprintf("payload of event %q has version %d, this program knows version %d", e.Event, e.Found, EventVersion)
+	return fmt.Sprintf("payload of event %q has version %d, this program knows version %d", e.Event, e.Found, e.Event.version())
 }
 
 // EncodeEvent gives the payload of a control entry, as in FORMAT.md. It
@@ -57,7 +69,7 @@ func encodeEvent(e Event) ([]byte, error) {
 		return nil, &EventFormatError{e.Code(), "can't be written", err}
 	}
 	var b bytes.Buffer
-	b.WriteByte(EventVersion)
+	b.WriteByte(e.Code().version())
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(e); err != nil {
@@ -75,11 +87,11 @@ func encodeEvent(e Event) ([]byte, error) {
 // order, no space. Its error is an *EventFormatError or *EventVersionError.
 func DecodeEvent(c Code, payload []byte) (Event, error) {
 	switch {
-	case c < CodeCreated || c > CodePurged:
+	case c.version() == 0:
 		return nil, &EventFormatError{Event: c, What: "the code is unknown"}
 	case len(payload) == 0:
 		return nil, &EventFormatError{Event: c, What: "is empty"}
-	case payload[0] != EventVersion:
+	case payload[0] != c.version():
 		return nil, &EventVersionError{Event: c, Found: payload[0]}
 	case len(payload) > MaxEventSize:
 		return nil, &EventFormatError{Event: c, What: fmt.Sprintf("%d bytes are more than %d", len(payload), MaxEventSize)}
@@ -118,6 +130,8 @@ func unmarshal(c Code, b []byte) (Event, error) {
 		return into[LimitsChanged](b)
 	case CodePurged:
 		return into[Purged](b)
+	case CodeEpochRaised:
+		return into[EpochRaised](b)
 	}
 	return into[PlacementChanged](b)
 }
@@ -165,6 +179,9 @@ func normal(e Event) Event {
 	case Purged:
 		e.Time = Millis(e.Time)
 		return e
+	case EpochRaised:
+		e.Time = Millis(e.Time)
+		return e
 	}
 	return e
 }
@@ -201,6 +218,11 @@ func check(e Event) error {
 		}
 		return wantTime(e.Time)
 	case Purged:
+		return wantTime(e.Time)
+	case EpochRaised:
+		if e.Epoch < 2 {
+			return fmt.Errorf("epoch %d follows none", e.Epoch)
+		}
 		return wantTime(e.Time)
 	}
 	return fmt.Errorf("%T is no event of this package", e)

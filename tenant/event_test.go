@@ -43,6 +43,7 @@ func goldens(t testing.TB) map[string]Event {
 		"limits_changed":    LimitsChanged{start, Limits{Size: 1 << 30, StatementTime: Duration(5 * time.Second)}},
 		"placement_changed": PlacementChanged{start, 2, Placement{Replicas: ReplicasAll}},
 		"purged":            Purged{start},
+		"epoch_raised":      EpochRaised{start, 2},
 	}
 }
 
@@ -52,7 +53,7 @@ func TestGoldenEvents(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		file := filepath.Join("testdata", fmt.Sprintf("event_v1_%s.bin", name))
+		file := filepath.Join("testdata", fmt.Sprintf("event_v%d_%s.bin", e.Code().version(), name))
 		want, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) && *update {
 			if err := os.WriteFile(file, got, 0o644); err != nil {
@@ -87,7 +88,7 @@ func TestEncodeEventRefuses(t *testing.T) {
 	for _, e := range []Event{
 		nil, Created{}, Deleted{}, Renamed{start, "system"}, Renamed{start, "Bad"}, Renamed{Name: "a"},
 		LimitsChanged{start, Limits{Readers: -1}}, Frozen{time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)},
-		PlacementChanged{start, 2, Placement{Replicas: "moon"}},
+		PlacementChanged{start, 2, Placement{Replicas: "moon"}}, EpochRaised{start, 1}, EpochRaised{Epoch: 2},
 	} {
 		if b, err := EncodeEvent(e); err == nil {
 			t.Errorf("%+v was written as %q", e, b)
@@ -122,10 +123,12 @@ func TestDecodeEventRefuses(t *testing.T) {
 			t.Errorf("%d %.80q: got %+v, %v, want %q", c.code, c.payload, e, err, c.want)
 		}
 	}
-	_, err := DecodeEvent(CodeFrozen, []byte("\x02{}"))
-	var ve *EventVersionError
-	if !errors.As(err, &ve) || ve.Found != 2 {
-		t.Errorf("got %v, want an error of version 2", err)
+	for code, found := range map[Code]byte{CodeFrozen: 2, CodeEpochRaised: 1} {
+		_, err := DecodeEvent(code, []byte{found, '{', '}'})
+		var ve *EventVersionError
+		if !errors.As(err, &ve) || ve.Found != found {
+			t.Errorf("%s: got %v, want an error of version %d", code, err, found)
+		}
 	}
 }
 
@@ -181,14 +184,14 @@ func TestLife(t *testing.T) {
 	}
 	events := []Event{
 		Created{born}, Deleted{start}, Undeleted{start, "b"}, Renamed{start, "b"},
-		Frozen{start}, Thawed{start}, LimitsChanged{start, Limits{Readers: 1}}, PlacementChanged{start, 2, Placement{}}, Purged{start},
+		Frozen{start}, Thawed{start}, LimitsChanged{start, Limits{Readers: 1}}, PlacementChanged{start, 2, Placement{}}, Purged{start}, EpochRaised{start, 2},
 	}
 	// What each event makes of each state; 0 means refused.
 	want := map[State][]State{
-		0:            {StateActive, 0, 0, 0, 0, 0, 0, 0, 0},
-		StateActive:  {0, StateDeleted, 0, StateActive, StateFrozen, 0, StateActive, StateActive, 0},
-		StateFrozen:  {0, StateDeleted, 0, StateFrozen, 0, StateActive, StateFrozen, StateFrozen, 0},
-		StateDeleted: {0, 0, StateActive, 0, 0, 0, 0, 0, StateDeleted},
+		0:            {StateActive, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		StateActive:  {0, StateDeleted, 0, StateActive, StateFrozen, 0, StateActive, StateActive, 0, StateActive},
+		StateFrozen:  {0, StateDeleted, 0, StateFrozen, 0, StateActive, StateFrozen, StateFrozen, 0, StateFrozen},
+		StateDeleted: {0, 0, StateActive, 0, 0, 0, 0, 0, StateDeleted, StateDeleted},
 	}
 	for from, row := range want {
 		for i, e := range events {
@@ -208,6 +211,14 @@ func TestLife(t *testing.T) {
 	}
 	if _, err := born.Apply(PlacementChanged{start, 3, Placement{}}); err == nil {
 		t.Error("a policy number was jumped over")
+	}
+	for _, e := range []EpochRaised{{start, 3}, {start, 1}, {start, 0}} {
+		if _, err := born.Apply(e); err == nil {
+			t.Errorf("epoch %d followed 1", e.Epoch)
+		}
+	}
+	if after, err := born.Apply(EpochRaised{start, 2}); err != nil || after.Epoch != 2 {
+		t.Errorf("epoch %d, %v", after.Epoch, err)
 	}
 	if _, err := born.Apply(nil); err == nil {
 		t.Error("no event was applied")

@@ -29,6 +29,9 @@ const (
 	CodeTransactionControlNotAllowed Code = "TRANSACTION_CONTROL_NOT_ALLOWED"
 	CodeNoSuchTenant                 Code = "NO_SUCH_TENANT"
 	CodeTenantExists                 Code = "TENANT_EXISTS"
+	CodeNoSuchNode                   Code = "NO_SUCH_NODE"
+	CodeNoSuchGroup                  Code = "NO_SUCH_GROUP"
+	CodeConflict                     Code = "CONFLICT"
 	CodeTenantFrozen                 Code = "TENANT_FROZEN"
 	CodeTenantDeleted                Code = "TENANT_DELETED"
 	CodeBadName                      Code = "BAD_NAME"
@@ -136,6 +139,9 @@ var codes = map[Code]codeInfo{
 	CodeTransactionControlNotAllowed: {400, false, "BEGIN, COMMIT, ROLLBACK and SAVEPOINT have no place in a request that is one transaction; send a batch."},
 	CodeNoSuchTenant:                 {404, false, "There is no tenant of that name."},
 	CodeTenantExists:                 {409, false, "There is a tenant of that name already."},
+	CodeNoSuchNode:                   {404, false, "The cluster has no node of that id."},
+	CodeNoSuchGroup:                  {404, false, "The cluster has no group of that name or number."},
+	CodeConflict:                     {409, false, "What was asked does not go with the state of the cluster, which the message names."},
 	CodeTenantFrozen:                 {423, false, "The tenant takes no writes until it is thawed."},
 	CodeTenantDeleted:                {410, false, "The tenant has been deleted."},
 	CodeBadName:                      {400, false, "The name is none that a tenant may have."},

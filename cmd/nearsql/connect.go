@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,6 +30,10 @@ const (
 func dataDirFlag(usage string) cli.Flag {
 	return &cli.StringFlag{Name: "data-dir", Usage: usage, Value: defaultDataDir, EnvVars: []string{"NEARSQL_DATA_DIR"}}
 }
+
+// patience is how long commands send reads, and writes with an idempotency key, again while no
+// node can answer them.
+const patience = 10 * time.Second
 
 // clientFlags are those of all commands that talk to a node.
 func clientFlags() []cli.Flag {
@@ -66,7 +71,7 @@ func connect(c *cli.Context) (*client.Client, error) {
 		}
 		token = found
 	}
-	o := client.Options{Token: token, UserAgent: "nearsql-cli/" + version().Version}
+	o := client.Options{Token: token, UserAgent: "nearsql-cli/" + version().Version, Patience: patience}
 	if file := c.String("tls-ca"); file != "" {
 		h, err := trusting(file)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,7 +18,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
-	exitNotFound    = 3 // no such tenant
+	exitNotFound    = 3 // no such tenant, node or group
 	exitRefused     = 4 // no token, a wrong one, or one without the right
 	exitUnreachable = 5 // no node answers
 	exitTryAgain    = 6 // the node says that the same request may work later
@@ -53,7 +54,7 @@ func exitCode(err error) int {
 		return exitUnreachable
 	case errors.As(err, &we):
 		switch status := we.HTTPStatus(); {
-		case we.Code == wire.CodeNoSuchTenant || we.Code == wire.CodeTenantDeleted:
+		case slices.Contains([]wire.Code{wire.CodeNoSuchTenant, wire.CodeTenantDeleted, wire.CodeNoSuchNode, wire.CodeNoSuchGroup}, we.Code):
 			return exitNotFound
 		case status == http.StatusUnauthorized || status == http.StatusForbidden:
 			return exitRefused

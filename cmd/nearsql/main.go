@@ -38,12 +38,13 @@ func newApp(s stdio) *cli.App {
 		Writer:    s.out,
 		ErrWriter: s.err,
 		Commands: []*cli.Command{
-			serveCommand(s), tenantCommand(s), sqlCommand(s), versionCommand(s), checkFileCommand(s),
+			serveCommand(s), devCommand(s), tenantCommand(s), sqlCommand(s), versionCommand(s), checkFileCommand(s),
+			certCommand(s), statusCommand(s), nodeCommand(s), groupCommand(s), recoverCommand(s),
 		},
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Description: "Flags may also be set by environment variables (NEARSQL_…) and by a config file (--config).\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such tenant, 4 refused, 5 node not reachable, 6 try again, 130 interrupted.",
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such tenant, node or group, 4 refused, 5 node not reachable, 6 try again, 130 interrupted.",
 		// run prints errors and says how to exit; cli's own handler would call os.Exit.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   usageFault,

@@ -4,8 +4,8 @@ import (
 	"github.com/nearsql/nearsql/sqlnode"
 )
 
-// newNode makes the node that serve runs.
-func newNode(set settings) (node, error) {
+// nodeConfig is what serve's flags say of a node.
+func nodeConfig(set settings) sqlnode.Config {
 	cfg := sqlnode.DefaultConfig()
 	cfg.DataDir, cfg.Listen = set.DataDir, set.Listen
 	cfg.NodeID, cfg.Region, cfg.Labels = set.NodeID, set.Region, set.Labels
@@ -18,8 +18,14 @@ func newNode(set settings) (node, error) {
 	cfg.Limits = set.Limits
 	cfg.CheckProgram = set.checkFiles
 	set.Tuning.apply(&cfg)
+	set.Cluster.apply(&cfg)
 	cfg.Log = set.Log
-	n, err := sqlnode.New(cfg)
+	return cfg
+}
+
+// newNode makes the node that serve runs.
+func newNode(set settings) (node, error) {
+	n, err := sqlnode.New(nodeConfig(set))
 	if err != nil {
 		return nil, err // not a nil *Node, which would be a node
 	}

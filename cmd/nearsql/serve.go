@@ -25,6 +25,7 @@ type settings struct {
 	Labels              map[string]string
 	TLSCert, TLSKey     string
 	NoAuth, PlainHTTP   bool
+	Cluster             clusterSettings
 	CORSOrigins         []string
 	Limits              tenant.Limits // of tenants that ask for nothing else
 	Tuning              tuning
@@ -49,7 +50,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info", EnvVars: []string{"NEARSQL_LOG_LEVEL"}},
 		&cli.BoolFlag{Name: "insecure-no-auth", Usage: "ask for no token; only on loopback", EnvVars: []string{"NEARSQL_INSECURE_NO_AUTH"}},
 		&cli.BoolFlag{Name: "insecure-plain-http", Usage: "listen beyond loopback without TLS: whoever is on the way reads tokens and data", EnvVars: []string{"NEARSQL_INSECURE_PLAIN_HTTP"}},
-	}, tuningFlags()...)
+	}, append(clusterFlags(), tuningFlags()...)...)
 }
 
 func serveCommand(s stdio) *cli.Command {
@@ -68,6 +69,9 @@ func serveCommand(s stdio) *cli.Command {
 			}
 			set, err := serveSettings(c, s.err)
 			if err != nil {
+				return err
+			}
+			if err := join(c.Context, set); err != nil {
 				return err
 			}
 			n, err := newNode(set)
@@ -117,7 +121,11 @@ func serveSettings(c *cli.Context, logTo io.Writer) (settings, error) {
 			return set, usagef("--limit %s: %v", text, err)
 		}
 	}
-	if err := checkListen(set); err != nil {
+	err := checkListen(set)
+	if err != nil {
+		return set, err
+	}
+	if set.Cluster, err = readCluster(c); err != nil {
 		return set, err
 	}
 	tune, err := readTuning(c)

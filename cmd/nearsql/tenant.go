@@ -52,11 +52,11 @@ func tenantCreateCommand(s stdio) *cli.Command {
 			limitFlag(), groupFlag(),
 		),
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
-			o, err := createOptions(c)
+			o, group, err := createOptions(c)
 			if err != nil {
 				return err
 			}
-			t, err := node.CreateTenant(c.Context, c.Args().First(), o)
+			t, err := node.CreateTenantIn(c.Context, group, c.Args().First(), o)
 			if err != nil {
 				return err
 			}
@@ -70,32 +70,33 @@ func limitFlag() cli.Flag {
 }
 
 func groupFlag() cli.Flag {
-	return &cli.UintFlag{Name: "group", Usage: "`NUMBER` of the Raft group that keeps it (default: the node's choice)"}
+	return &cli.StringFlag{Name: "group", Usage: "`NAME` or number of the Raft group that keeps it (default: the cluster's choice)"}
 }
 
-// createOptions reads the flags of a command that makes a tenant; it may lack some of them.
-func createOptions(c *cli.Context) (tenant.CreateOptions, error) {
-	var o tenant.CreateOptions
-	for _, flag := range []string{"page-size", "group"} {
-		if c.Uint(flag) > 1<<32-1 {
-			return o, usagef("--%s: %d is too large", flag, c.Uint(flag))
-		}
+// createOptions reads the flags of a command that makes a tenant; it may lack some of them. A group
+// that has a name is not in the options.
+func createOptions(c *cli.Context) (o tenant.CreateOptions, group string, err error) {
+	if c.Uint("page-size") > 1<<32-1 {
+		return o, "", usagef("--page-size: %d is too large", c.Uint("page-size"))
 	}
 	o.PageSize = uint32(c.Uint("page-size"))
-	o.Group = wire.GroupID(c.Uint("group"))
+	group = c.String("group")
+	if n, err := strconv.ParseUint(group, 10, 32); err == nil {
+		o.Group, group = wire.GroupID(n), ""
+	}
 	for _, set := range c.StringSlice("limit") {
 		name, value, ok := strings.Cut(set, "=")
 		if !ok {
-			return o, usagef("--limit %q: want NAME=VALUE", set)
+			return o, "", usagef("--limit %q: want NAME=VALUE", set)
 		}
 		if err := o.Limits.Set(name, value); err != nil {
-			return o, usagef("--limit %s: %v", set, err)
+			return o, "", usagef("--limit %s: %v", set, err)
 		}
 	}
 	if err := o.Validate(); err != nil {
-		return o, usagef("%v", err)
+		return o, "", usagef("%v", err)
 	}
-	return o, nil
+	return o, group, nil
 }
 
 func tenantListCommand(s stdio) *cli.Command {
@@ -267,7 +268,7 @@ func tenantDeleteCommand(s stdio) *cli.Command {
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
 			name := c.Args().First()
 			if !c.Bool("yes") {
-				if err := confirm(s, name); err != nil {
+				if err := confirm(s, "tenant", name); err != nil {
 					return err
 				}
 			}
@@ -283,12 +284,12 @@ func tenantDeleteCommand(s stdio) *cli.Command {
 	}
 }
 
-// confirm asks for the name of what is to be deleted.
-func confirm(s stdio, name string) error {
+// confirm asks for the name of what is to go: a tenant or a node.
+func confirm(s stdio, what, name string) error {
 	if !isTerminal(s.in) {
 		return usagef("deleting %s: standard input is no terminal to ask at; say --yes", name)
 	}
-	fmt.Fprintf(s.err, "Type the tenant's name to delete it: ")
+	fmt.Fprintf(s.err, "Type the %s's name to delete it: ", what)
 	answer, err := readShortLine(s.in)
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func tenantImportCommand(s stdio) *cli.Command {
 			limitFlag(), groupFlag(),
 		),
 		Action: clientAction(2, 2, func(c *cli.Context, node *client.Client) error {
-			o, err := createOptions(c)
+			o, group, err := createOptions(c)
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func tenantImportCommand(s stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
-			t, err := node.Import(c.Context, name, format, b, o)
+			t, err := node.ImportIn(c.Context, group, name, format, b, o)
 			if err != nil {
 				return err
 			}

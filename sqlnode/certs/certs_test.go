@@ -112,3 +112,53 @@ func TestFilesAreKept(t *testing.T) {
 		t.Error("empty node id taken")
 	}
 }
+
+// TestClientAny: any node of the cluster will do, and nobody else.
+func TestClientAny(t *testing.T) {
+	dir, theirs := authority(t, "n1", "n2"), authority(t, "n1")
+	meetAny := func(server *tls.Config) error {
+		cc, err := files(dir, "n2").ClientAny()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := tls.Listen("tcp", "127.0.0.1:0", server) // a pipe would not take both ends' last words at once
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				_ = c.(*tls.Conn).Handshake()
+				_ = c.Close()
+			}
+		}()
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", l.Addr().String(), cc)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}
+	own, err := files(dir, "n1").Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := meetAny(own); err != nil {
+		t.Errorf("a node of the cluster: %v", err)
+	}
+	other, err := files(theirs, "n1").Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unverified *tls.CertificateVerificationError
+	if err := meetAny(other); !errors.As(err, &unverified) {
+		t.Errorf("a node of another cluster: %v", err)
+	}
+	// Signed by the authority, but no node's.
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, AuthorityCert), filepath.Join(dir, AuthorityKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := meetAny(&tls.Config{Certificates: []tls.Certificate{pair}}); err == nil {
+		t.Error("the authority's own certificate passed for a node's")
+	}
+}

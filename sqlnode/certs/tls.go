@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 )
@@ -31,6 +32,43 @@ func (f Files) Client(node string) (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, ServerName: HostName(node), MinVersion: tls.VersionTLS13}, nil
+}
+
+// ClientAny returns what is needed to dial a node of the cluster whose id is not known: it must show the certificate of some
+// node. PeerNode tells which.
+func (f Files) ClientAny() (*tls.Config, error) {
+	pair, pool, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
+		// The check of package tls wants a name, so it is made here without one.
+		InsecureSkipVerify: true,
+		VerifyConnection:   func(state tls.ConnectionState) error { return verifyNode(state, pool) },
+	}, nil
+}
+
+// verifyNode refuses who has no certificate of a node from the authorities, for what servers do.
+func verifyNode(state tls.ConnectionState, authorities *x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	// Without keys' usages it would be those of servers: said for who reads it.
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: authorities, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	if PeerNode(state) == "" {
+		return fmt.Errorf("the certificate of %q is of no node", state.PeerCertificates[0].Subject.CommonName)
+	}
+	return nil
 }
 
 func (f Files) load() (tls.Certificate, *x509.CertPool, error) {

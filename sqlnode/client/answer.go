@@ -50,14 +50,21 @@ type Answer struct {
 }
 
 // Do sends a request and gives its answer, which the caller closes. r.Subject
-// and r.ReadOnly are not sent.
+// and r.ReadOnly are not sent; r.ReadOnly says that the request may be sent again, within
+// Options.Patience, as one with an IdempotencyKey.
 func (c *Client) Do(ctx context.Context, tenant string, r *wire.Request) (*Answer, error) {
 	body, err := appendRequest(nil, r)
 	if err != nil {
 		return nil, err
 	}
 	query, header := requestQuery(r)
-	resp, err := c.call(ctx, http.MethodPost, tenantPath(tenant, "/sql"), query, header, bytes.NewReader(body))
+	path := tenantPath(tenant, "/sql")
+	var resp *http.Response
+	if r.ReadOnly || r.IdempotencyKey != "" {
+		resp, err = c.patiently(ctx, http.MethodPost, path, query, header, body)
+	} else {
+		resp, err = c.call(ctx, http.MethodPost, path, query, header, bytes.NewReader(body))
+	}
 	if err != nil {
 		return nil, err
 	}

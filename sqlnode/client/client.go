@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // DefaultMaxAnswer is Options.MaxAnswer's default, in bytes.
@@ -27,6 +28,9 @@ type Options struct {
 	// MaxAnswer bounds what Exec and Batch collect, in bytes of values; 0 means DefaultMaxAnswer.
 	MaxAnswer int
 	UserAgent string // "" means "nearsql"
+	// Patience is how long reads, and writes with an Idempotency-Key, are sent again while the node answers that it can't
+	// do this now, or the connection breaks before an answer; 0 is for one try.
+	Patience time.Duration
 }
 
 // Client talks to one node. It is safe for use by several goroutines.
@@ -36,6 +40,7 @@ type Client struct {
 	http      *http.Client
 	maxAnswer int
 	userAgent string
+	patience  time.Duration
 }
 
 // New gives a client of the node at base, like "http://127.0.0.1:7600".
@@ -54,7 +59,7 @@ func New(base string, o Options) (*Client, error) {
 	}
 	c := &Client{
 		base: strings.TrimRight(u.String(), "/"), token: o.Token, http: o.HTTP,
-		maxAnswer: o.MaxAnswer, userAgent: o.UserAgent,
+		maxAnswer: o.MaxAnswer, userAgent: o.UserAgent, patience: o.Patience,
 	}
 	if c.http == nil {
 		c.http = &http.Client{
@@ -198,7 +203,13 @@ func (c *Client) json(ctx context.Context, method, path string, query url.Values
 		body = bytes.NewReader(b)
 		header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.call(ctx, method, path, query, header, body)
+	var resp *http.Response
+	var err error
+	if method == http.MethodGet {
+		resp, err = c.patiently(ctx, method, path, query, header, nil)
+	} else {
+		resp, err = c.call(ctx, method, path, query, header, body)
+	}
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
 )
 
 // Format is how a whole database travels.
@@ -34,12 +35,29 @@ func tenantPath(name, rest string) string { return "/v1/tenants/" + url.PathEsca
 type createBody struct {
 	Name string `json:"name"`
 	tenant.CreateOptions
+	Group any `json:"group,omitempty"` // a number or a name, in place of that of CreateOptions
+}
+
+// groupJSON is a group as the API takes it: the name, or where that is "" the number.
+func groupJSON(name string, id wire.GroupID) any {
+	switch {
+	case name != "":
+		return name
+	case id != 0:
+		return id
+	}
+	return nil
 }
 
 // CreateTenant makes an empty tenant.
 func (c *Client) CreateTenant(ctx context.Context, name string, o tenant.CreateOptions) (tenant.Tenant, error) {
+	return c.CreateTenantIn(ctx, "", name, o)
+}
+
+// CreateTenantIn is CreateTenant in the group of that name, or of o if it is "".
+func (c *Client) CreateTenantIn(ctx context.Context, group, name string, o tenant.CreateOptions) (tenant.Tenant, error) {
 	var t tenant.Tenant
-	err := c.json(ctx, http.MethodPost, "/v1/tenants", nil, createBody{name, o}, &t)
+	err := c.json(ctx, http.MethodPost, "/v1/tenants", nil, createBody{name, o, groupJSON(group, o.Group)}, &t)
 	return t, err
 }
 
@@ -78,10 +96,18 @@ func (c *Client) DeleteTenant(ctx context.Context, name string) error {
 
 // Import makes a tenant from a whole database that r gives. r is not held in memory.
 func (c *Client) Import(ctx context.Context, name string, f Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {
+	return c.ImportIn(ctx, "", name, f, r, o)
+}
+
+// ImportIn is Import into the group of that name, or of o if it is "".
+func (c *Client) ImportIn(ctx context.Context, group, name string, f Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {
 	var t tenant.Tenant
 	query := url.Values{"format": {string(f)}}
-	if o != (tenant.CreateOptions{}) {
-		text, err := json.Marshal(o)
+	if o != (tenant.CreateOptions{}) || group != "" {
+		text, err := json.Marshal(struct {
+			tenant.CreateOptions
+			Group any `json:"group,omitempty"`
+		}{o, groupJSON(group, o.Group)})
 		if err != nil {
 			return t, fmt.Errorf("write the options of an import: %w", err)
 		}
@@ -106,7 +132,7 @@ func (c *Client) Import(ctx context.Context, name string, f Format, r io.Reader,
 // Export gives a tenant's whole database, at one moment. The caller reads to
 // io.EOF, and closes; any other end is an error and the copy is not whole.
 func (c *Client) Export(ctx context.Context, name string, f Format) (io.ReadCloser, error) {
-	resp, err := c.call(ctx, http.MethodGet, tenantPath(name, "/export"), url.Values{"format": {string(f)}},
+	resp, err := c.patiently(ctx, http.MethodGet, tenantPath(name, "/export"), url.Values{"format": {string(f)}},
 		http.Header{"Accept": {f.contentType()}}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", name, err)

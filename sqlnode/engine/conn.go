@@ -22,7 +22,6 @@ type conn struct {
 
 	// of the request in hand
 	ctx      context.Context
-	done     <-chan struct{}
 	deadline time.Time // of the statement in hand; zero means none
 	stopped  error     // why the progress handler ended the statement
 	total    int64     // TotalChanges when the request began
@@ -107,7 +106,7 @@ const (
 
 // begin makes the connection ready for a request.
 func (c *conn) begin(ctx context.Context) {
-	c.ctx, c.done = ctx, ctx.Done()
+	c.ctx = ctx
 	c.stopped = nil
 	c.total = c.TotalChanges()
 	c.SetLastInsertRowID(0)
@@ -116,7 +115,7 @@ func (c *conn) begin(ctx context.Context) {
 
 // end makes it forget the request. A failure means that the connection must be closed.
 func (c *conn) end() error {
-	c.ctx, c.done = nil, nil
+	c.ctx = nil
 	c.deadline = time.Time{}
 	if !c.Autocommit() {
 		if err := c.exec("ROLLBACK"); err != nil {
@@ -148,11 +147,9 @@ func (c *conn) stop() bool {
 	if c.pol.internal {
 		return false
 	}
-	select {
-	case <-c.done:
+	if c.ctx != nil && c.ctx.Err() != nil { // Done would make a channel for each request
 		c.stopped = c.ctx.Err()
 		return true
-	default:
 	}
 	if !c.deadline.IsZero() && c.now().After(c.deadline) {
 		c.stopped = errTooSlow

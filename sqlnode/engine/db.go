@@ -411,7 +411,7 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, fresh bool, sink 
 		seen = before // no statement looked at the database: a bookmark must not go back
 	}
 	id := db.t.ID()
-	return Executed{Pos: wire.Pos{Tenant: id, Epoch: db.t.Record().Epoch, TXID: seen.TXID, Checksum: seen.Checksum}}, nil
+	return Executed{Pos: wire.Pos{Tenant: id, Epoch: db.t.Epoch(), TXID: seen.TXID, Checksum: seen.Checksum}}, nil
 }
 
 // runReads runs the statements, in one transaction when there are several.

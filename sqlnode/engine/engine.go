@@ -155,8 +155,7 @@ func (e *Engine) acquire(t *pagestore.Tenant) (*DB, error) {
 		} else {
 			e.mu.lru.MoveToFront(db.elem)
 		}
-		db.users++
-		db.used = e.cfg.Now()
+		db.users++ // used is of when it falls again: only a tenant without users is closed for being idle
 		victim := e.victimLocked()
 		e.mu.Unlock()
 		if victim != nil {

@@ -7,12 +7,16 @@ type recorder struct {
 	rows, bytes int64 // limits; 0 means none
 
 	results []wire.Result
+	one     [1]wire.Result // room for results: most requests have one
 	rowN    int64
 	byteN   int64
 	changed int64
 }
 
 func (r *recorder) reset() {
+	if r.results == nil {
+		r.results = r.one[:0]
+	}
 	r.results = r.results[:0]
 	r.rowN, r.byteN, r.changed = 0, 0, 0
 }

@@ -29,6 +29,8 @@ type job struct {
 	over     chan struct{} // closed when the answer may leave
 	noEntry  bool          // the answer rests on no entry of its own: a quorum must confirm it
 	again    bool          // the writer ended before it did anything for the job
+
+	group [1]*job // room for a group of this one
 }
 
 // finish lets the answer leave. err, when not nil, is what became of the transaction.
@@ -159,7 +161,8 @@ func (w *writer) runNow(j *job) bool {
 	default:
 		return false
 	}
-	w.runGroup([]*job{j})
+	j.group[0] = j
+	w.runGroup(j.group[:])
 	return true
 }
 
@@ -405,7 +408,7 @@ func (w *writer) commitTo(jobs []*job) {
 
 // place notes what state the answers of jobs show.
 func (w *writer) place(jobs []*job, st pagestore.State, noEntry bool) {
-	pos := wire.Pos{Tenant: w.db.t.ID(), Epoch: w.db.t.Record().Epoch, TXID: st.TXID, Checksum: st.Checksum}
+	pos := wire.Pos{Tenant: w.db.t.ID(), Epoch: w.db.t.Epoch(), TXID: st.TXID, Checksum: st.Checksum}
 	for _, j := range jobs {
 		j.pos, j.noEntry = pos, noEntry
 	}
@@ -414,10 +417,11 @@ func (w *writer) place(jobs []*job, st pagestore.State, noEntry bool) {
 // outcome is what the client is told when its transaction did not come through the log. own says
 // that the request had a part in it; else it only saw a state that is gone.
 func outcome(err error, own bool) *wire.Error {
+	if err == nil {
+		return nil
+	}
 	var refused *pagestore.RefusedError
 	switch {
-	case err == nil:
-		return nil
 	case !own:
 		return wire.NewError(wire.CodeNotPrimary, "the state that the answer rests on was not committed: %w", err)
 	case errors.As(err, &refused):

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearsql/nearsql/wire"
@@ -115,13 +116,18 @@ func (s *stallReader) Read(p []byte) (int, error) {
 // done lifts the bound: net/http goes on reading to learn when the client goes away.
 func (s *stallReader) done() { _ = s.c.SetReadDeadline(time.Time{}) }
 
-// importBody remembers why an import's body could not be read.
+// importBody remembers why an import's body could not be read, and whether somebody has begun to.
 type importBody struct {
-	r   io.Reader
-	err error
+	r    io.Reader
+	err  error
+	read atomic.Bool
 }
 
+// touched says that some of the body may be gone.
+func (b *importBody) touched() bool { return b.read.Load() }
+
 func (b *importBody) Read(p []byte) (int, error) {
+	b.read.Store(true)
 	n, err := b.r.Read(p)
 	if err != nil && err != io.EOF {
 		b.err = bodyError(err)

@@ -19,6 +19,12 @@ type Config struct {
 	Arguments  int
 	// Stall is how long a client may give no byte of a body, or take none of an answer.
 	Stall time.Duration
+	// ForwardPatience is how long a request for which no node answers yet is tried again; the
+	// request's own timeout may be shorter. 0 is for one try.
+	ForwardPatience time.Duration
+	// ForwardSilence is how long another node may give no byte of an answer, or take none of a body. A
+	// statement that runs longer on another node needs a longer one.
+	ForwardSilence time.Duration
 	// Origins are those whose pages may use the API (CORS), as "https://app.example"; "*" is all.
 	Origins []string
 	// OpenMetrics gives /metrics to all who reach the node, for a scraper without a token.
@@ -27,7 +33,8 @@ type Config struct {
 
 // DefaultConfig is for most nodes.
 func DefaultConfig() Config {
-	return Config{Body: 16 << 20, Answer: 64 << 20, Statements: 1000, Arguments: 32766, Stall: 30 * time.Second}
+	return Config{Body: 16 << 20, Answer: 64 << 20, Statements: 1000, Arguments: 32766, Stall: 30 * time.Second,
+		ForwardPatience: 10 * time.Second, ForwardSilence: 5 * time.Minute}
 }
 
 // Validate names the field that is wrong.
@@ -43,6 +50,10 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("config field Arguments: %d is too few", c.Arguments)
 	case c.Stall <= 0:
 		return fmt.Errorf("config field Stall: %v is too short", c.Stall)
+	case c.ForwardPatience < 0:
+		return fmt.Errorf("config field ForwardPatience: %v is negative", c.ForwardPatience)
+	case c.ForwardSilence <= 0:
+		return fmt.Errorf("config field ForwardSilence: %v is too short", c.ForwardSilence)
 	}
 	for _, o := range c.Origins {
 		if o == "*" {

@@ -48,13 +48,15 @@ func TestDocsHaveTheRoutes(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, line := range []string{
 		"POST /v1/tenants/{t}/sql", "GET /v1/tenants/{t}/sql", "GET /v1/tenants", "POST /v1/tenants", "GET /v1/tenants/{t}",
-		"DELETE /v1/tenants/{t}", "POST /v1/tenants/{t}/import", "GET /v1/tenants/{t}/export", "GET /v1/status", "GET /healthz", "GET /readyz", "GET /metrics",
+		"DELETE /v1/tenants/{t}", "POST /v1/tenants/{t}/import", "GET /v1/tenants/{t}/export", "GET /v1/status", "GET /healthz",
+		"GET /v1/nodes", "GET /v1/nodes/{id}", "POST /v1/nodes/{id}/drain", "POST /v1/nodes/{id}/undrain", "DELETE /v1/nodes/{id}",
+		"GET /v1/groups", "POST /v1/groups", "GET /v1/groups/{g}", "POST /v1/groups/{g}/move-leader", "GET /readyz", "GET /metrics",
 	} {
 		if !strings.Contains(string(text), "`"+line+"`") {
 			t.Errorf("docs/api.md does not have %s", line)
 		}
 		method, path, _ := strings.Cut(line, " ")
-		r, err := http.NewRequest(method, strings.ReplaceAll(path, "{t}", "a"), nil)
+		r, err := http.NewRequest(method, strings.NewReplacer("{t}", "a", "{id}", "a", "{g}", "a").Replace(path), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

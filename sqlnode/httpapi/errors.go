@@ -31,8 +31,11 @@ func clientError(err error) *wire.Error {
 		frozen  *tenant.FrozenError
 		limit   *tenant.LimitError
 		long    *http.MaxBytesError
+		away    *ElsewhereError
 	)
 	switch {
+	case errors.As(err, &away):
+		return wire.NewError(wire.CodeNotPrimary, "%w", away)
 	case errors.As(err, &told):
 		return told
 	case errors.As(err, &name):

@@ -83,9 +83,26 @@ type fakeTenants struct {
 	format   Format
 	options  tenant.CreateOptions
 	export   func(w io.Writer) error
+	away     error // what all methods return
+	imports  func(r io.Reader) error
+}
+
+func (f *fakeTenants) setAway(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = err
+}
+
+func (f *fakeTenants) isAway() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.away
 }
 
 func (f *fakeTenants) Create(_ context.Context, name string, o tenant.CreateOptions) (tenant.Tenant, error) {
+	if err := f.isAway(); err != nil {
+		return tenant.Tenant{}, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t, ok := f.mu.all[name]; ok {
@@ -101,6 +118,9 @@ func (f *fakeTenants) Create(_ context.Context, name string, o tenant.CreateOpti
 }
 
 func (f *fakeTenants) List(_ context.Context, after string, limit int) ([]tenant.Tenant, error) {
+	if err := f.isAway(); err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var list []tenant.Tenant
@@ -113,6 +133,9 @@ func (f *fakeTenants) List(_ context.Context, after string, limit int) ([]tenant
 }
 
 func (f *fakeTenants) Get(_ context.Context, name string) (tenant.Tenant, error) {
+	if err := f.isAway(); err != nil {
+		return tenant.Tenant{}, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if t, ok := f.mu.all[name]; ok {
@@ -132,6 +155,14 @@ func (f *fakeTenants) Delete(ctx context.Context, name string) error {
 }
 
 func (f *fakeTenants) Import(ctx context.Context, name string, format Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {
+	if err := f.isAway(); err != nil {
+		return tenant.Tenant{}, err
+	}
+	if f.imports != nil {
+		if err := f.imports(r); err != nil {
+			return tenant.Tenant{}, err
+		}
+	}
 	f.imported.Reset()
 	f.format = format
 	if _, err := f.imported.ReadFrom(r); err != nil {
@@ -141,11 +172,14 @@ func (f *fakeTenants) Import(ctx context.Context, name string, format Format, r 
 }
 
 func (f *fakeTenants) Export(_ context.Context, _ string, w io.Writer, format Format) error {
+	if err := f.isAway(); err != nil {
+		return err
+	}
 	f.format = format
 	return f.export(w)
 }
 
-// fakeAuth knows the tokens root (an administrator), acme (of the tenant acme), and none.
+// fakeAuth knows the tokens root (an administrator), acme (of the tenant acme), both (of acme and beta), and none.
 type fakeAuth struct{}
 
 func (fakeAuth) Check(_ context.Context, bearer string) (Identity, error) {
@@ -154,6 +188,8 @@ func (fakeAuth) Check(_ context.Context, bearer string) (Identity, error) {
 		return Identity{Subject: "root", Admin: true}, nil
 	case "acme":
 		return Identity{Subject: "acme-key", Tenants: []string{"acme"}}, nil
+	case "both":
+		return Identity{Subject: "both-key", Tenants: []string{"acme", "beta"}}, nil
 	case "":
 		return Identity{}, wire.NewError(wire.CodeUnauthenticated, "no token")
 	}

@@ -25,6 +25,12 @@ type Handler struct {
 	counts  *Counts
 	log     *slog.Logger
 
+	// For a cluster.
+	cluster  Cluster
+	peers    http.RoundTripper
+	inner    *Handler // the same for other nodes
+	internal bool     // it is one for other nodes
+
 	limits  native.Limits
 	mux     *http.ServeMux
 	calls   sync.Pool // *call
@@ -41,15 +47,25 @@ func New(cfg Config, d Deps) (*Handler, error) {
 	case d.SQL == nil, d.Tenants == nil, d.Auth == nil, d.Status == nil, d.Counts == nil, d.Log == nil:
 		return nil, errors.New("a part that the HTTP API stands on is missing")
 	}
+	h := newHandler(cfg, d, false)
+	h.inner = newHandler(cfg, d, true)
+	if err := h.inner.internalRoutes(d.InternalRoutes); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func newHandler(cfg Config, d Deps, internal bool) *Handler {
 	h := &Handler{
 		cfg: cfg, sql: d.SQL, tenants: d.Tenants, auth: d.Auth, status: d.Status,
 		metrics: d.Metrics, counts: d.Counts, log: d.Log,
+		cluster: d.Cluster, peers: d.Peers, internal: internal,
 		limits: native.Limits{Statements: cfg.Statements, Arguments: cfg.Arguments},
 		mux:    http.NewServeMux(),
 	}
 	h.calls.New = func() any { return new(call) }
 	h.routes()
-	return h, nil
+	return h
 }
 
 // route is one entry of the list of routes.
@@ -74,17 +90,30 @@ func (h *Handler) routes() {
 		{"DELETE", "/v1/tenants/{t}", "tenant_delete", true, h.deleteTenant},
 		{"POST", "/v1/tenants/{t}/import", "tenant_import", true, h.importTenant},
 		{"GET", "/v1/tenants/{t}/export", "tenant_export", true, h.exportTenant},
+		{"GET", "/v1/nodes", "node_list", false, h.listNodes},
+		{"GET", "/v1/nodes/{id}", "node_get", false, h.getNode},
+		{"POST", "/v1/nodes/{id}/drain", "node_drain", true, h.nodeState(NodeDraining)},
+		{"POST", "/v1/nodes/{id}/undrain", "node_undrain", true, h.nodeState(NodeActive)},
+		{"DELETE", "/v1/nodes/{id}", "node_remove", true, h.nodeState(NodeRemoving)},
+		{"GET", "/v1/groups", "group_list", false, h.listGroups},
+		{"POST", "/v1/groups", "group_create", true, h.createGroup},
+		{"GET", "/v1/groups/{g}", "group_get", false, h.getGroup},
+		{"POST", "/v1/groups/{g}/move-leader", "group_move_leader", true, h.moveLeader},
 		{"GET", "/v1/status", "status", false, h.getStatus},
 		{"GET", "/healthz", "healthz", false, h.healthz},
 		{"GET", "/readyz", "readyz", false, h.readyz},
 		{"GET", "/metrics", "metrics", false, h.getMetrics},
 	}
 	methods := map[string][]string{}
+	prefix := ""
+	if h.internal {
+		prefix = "internal_" // a request that was passed on counts where it came in, too
+	}
 	for _, e := range list {
-		h.handle(e.method+" "+e.path, &route{h.counts.route(e.name), e.logged, e.serve})
+		h.handle(e.method+" "+e.path, &route{h.counts.route(prefix + e.name), e.logged, e.serve})
 		methods[e.path] = append(methods[e.path], e.method)
 	}
-	other := h.counts.route("other")
+	other := h.counts.route(prefix + "other")
 	for path, allowed := range methods {
 		if slices.Contains(allowed, "GET") {
 			allowed = append(allowed, "HEAD")
@@ -143,7 +172,15 @@ func (h *Handler) serveRoute(rt *route, w http.ResponseWriter, r *http.Request) 
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if len(r.Header["Origin"]) > 0 && len(h.cfg.Origins) > 0 && h.cors(w, r) {
+	if h.internal {
+		bounded, cancel, err := h.withTimeLeft(r)
+		if err != nil {
+			writeError(w, clientError(err))
+			return
+		}
+		defer cancel()
+		r = bounded
+	} else if len(r.Header["Origin"]) > 0 && len(h.cfg.Origins) > 0 && h.cors(w, r) {
 		return
 	}
 	// ServeMux would redirect these, and a redirect loses bodies and tokens.
@@ -156,6 +193,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // identify says who asks.
 func (h *Handler) identify(r *http.Request) (Identity, error) {
+	if h.internal {
+		return nodeIdentity(r)
+	}
 	bearer := ""
 	if list := r.Header["Authorization"]; len(list) > 0 {
 		const scheme = "Bearer "

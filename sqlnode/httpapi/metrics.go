@@ -14,6 +14,7 @@ type Counts struct {
 	seconds  *prometheus.HistogramVec
 	rows     prometheus.Counter
 	in, out  prometheus.Counter
+	forwards *prometheus.CounterVec
 }
 
 // NewCounts makes metrics that count from 0.
@@ -34,19 +35,32 @@ func NewCounts() *Counts {
 		rows: counter("rows_total", "Rows answered."),
 		in:   counter("body_bytes_total", "Bytes of bodies of SQL requests, unpacked."),
 		out:  counter("answer_bytes_total", "Bytes of SQL answers, before packing."),
+		forwards: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "nearsql", Subsystem: "http", Name: "forwards_total",
+			Help: "Requests sent to other nodes, by what came of it; one that is tried again counts each time.",
+		}, []string{"outcome"}),
 	}
 }
 
+// What comes of a request that is sent to another node.
+const (
+	forwardAnswered    = "answered"    // with whatever it had to say
+	forwardNotPrimary  = "not_primary" // it can't do this now, and did not
+	forwardUnreachable = "unreachable" // nothing was sent
+	forwardBroken      = "broken"      // the connection broke before an answer, or in its midst
+	forwardCancelled   = "cancelled"   // the client went away, or gave no body
+)
+
 // Describe implements prometheus.Collector.
 func (c *Counts) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range []prometheus.Collector{c.requests, c.seconds, c.rows, c.in, c.out} {
+	for _, m := range []prometheus.Collector{c.requests, c.seconds, c.rows, c.in, c.out, c.forwards} {
 		m.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *Counts) Collect(ch chan<- prometheus.Metric) {
-	for _, m := range []prometheus.Collector{c.requests, c.seconds, c.rows, c.in, c.out} {
+	for _, m := range []prometheus.Collector{c.requests, c.seconds, c.rows, c.in, c.out, c.forwards} {
 		m.Collect(ch)
 	}
 }

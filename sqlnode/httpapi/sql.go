@@ -101,6 +101,15 @@ func (h *Handler) sqlRequest(r *http.Request, p *sqlParams) (name string, err er
 			return "", err
 		}
 	}
+	if h.internal {
+		left, err := timeLeft(r)
+		if err != nil {
+			return "", err
+		}
+		if left > 0 && (p.req.Timeout == 0 || left < p.req.Timeout) {
+			p.req.Timeout = left
+		}
+	}
 	return name, p.headers(r)
 }
 
@@ -119,7 +128,20 @@ func (h *Handler) bareSQL(p *sqlParams, sql string) error {
 	return nil
 }
 
+// execute answers the request here, or has another node do so.
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request, c *call, name string, p *sqlParams) error {
+	err := h.executeHere(w, r, c, name, p)
+	if err == nil || !movable(err) {
+		return err
+	}
+	e := &errand{tenant: name, repeats: p.req.ReadOnly, keyed: p.req.IdempotencyKey != "", timeout: p.req.Timeout}
+	if r.Method == http.MethodPost {
+		e.body, c.body = c.body, nil // a transport may read it for longer than this request lasts
+	}
+	return h.elsewhere(w, r, e, err, func() error { return h.executeHere(w, r, c, name, p) })
+}
+
+func (h *Handler) executeHere(w http.ResponseWriter, r *http.Request, c *call, name string, p *sqlParams) error {
 	if p.stream {
 		p.req.Stream = true
 		return h.stream(w, r, c, name, p)

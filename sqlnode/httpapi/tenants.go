@@ -45,6 +45,10 @@ func (h *Handler) listTenants(w http.ResponseWriter, r *http.Request) error {
 	}); err != nil {
 		return err
 	}
+	return h.anywhere(w, r, &errand{}, func() error { return h.listTenantsHere(w, r, after, limit) })
+}
+
+func (h *Handler) listTenantsHere(w http.ResponseWriter, r *http.Request, after string, limit int) error {
 	list, err := h.tenants.List(r.Context(), after, limit)
 	if err != nil {
 		return err
@@ -70,22 +74,12 @@ func (h *Handler) createTenant(w http.ResponseWriter, r *http.Request) error {
 	if err := eachParam(r, noParam); err != nil {
 		return err
 	}
-	kind, err := bodyKind(r)
-	if err != nil {
-		return err
-	}
-	if kind != "" && kind != "application/json" {
-		return wire.NewError(wire.CodeUnsupportedMediaType, "Content-Type %.60q: want application/json", kind)
-	}
-	body, err := h.readBody(w, r, nil)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Name *string `json:"name"`
-		tenant.CreateOptions
+		createOptions
 	}
-	if err := decodeJSON(body, &in); err != nil {
+	body, err := h.jsonBody(w, r, &in)
+	if err != nil {
 		return err
 	}
 	if in.Name == nil {
@@ -94,15 +88,21 @@ func (h *Handler) createTenant(w http.ResponseWriter, r *http.Request) error {
 	if _, err := tenant.ParseName(*in.Name); err != nil {
 		return err
 	}
-	if err := in.CreateOptions.Validate(); err != nil {
+	if err := in.Validate(); err != nil {
 		return wire.NewError(wire.CodeBadRequest, "%w", err)
 	}
-	t, err := h.tenants.Create(r.Context(), *in.Name, in.CreateOptions)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Location", "/v1/tenants/"+*in.Name)
-	return h.writeJSON(w, r, http.StatusCreated, t)
+	return h.anywhere(w, r, &errand{body: body}, func() error {
+		o, err := h.resolve(r.Context(), &in.createOptions)
+		if err != nil {
+			return err
+		}
+		t, err := h.tenants.Create(r.Context(), *in.Name, o)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Location", "/v1/tenants/"+*in.Name)
+		return h.writeJSON(w, r, http.StatusCreated, t)
+	})
 }
 
 func (h *Handler) getTenant(w http.ResponseWriter, r *http.Request) error {
@@ -110,11 +110,13 @@ func (h *Handler) getTenant(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, err := h.tenants.Get(r.Context(), name)
-	if err != nil {
-		return err
-	}
-	return h.writeJSON(w, r, http.StatusOK, t)
+	return h.anywhere(w, r, &errand{}, func() error {
+		t, err := h.tenants.Get(r.Context(), name)
+		if err != nil {
+			return err
+		}
+		return h.writeJSON(w, r, http.StatusOK, t)
+	})
 }
 
 func (h *Handler) deleteTenant(w http.ResponseWriter, r *http.Request) error {
@@ -122,11 +124,13 @@ func (h *Handler) deleteTenant(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.tenants.Delete(r.Context(), name); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return h.anywhere(w, r, &errand{}, func() error {
+		if err := h.tenants.Delete(r.Context(), name); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})
 }
 
 // adminOf is for routes of one tenant that take no parameters: it refuses all but
@@ -143,6 +147,22 @@ func (h *Handler) adminOf(r *http.Request) (string, error) {
 }
 
 func noParam(name, _ string) error { return unknownParam(name) }
+
+// jsonBody reads the body of a request of an administrator into v. It gives the body, too.
+func (h *Handler) jsonBody(w http.ResponseWriter, r *http.Request, v any) ([]byte, error) {
+	kind, err := bodyKind(r)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" && kind != "application/json" {
+		return nil, wire.NewError(wire.CodeUnsupportedMediaType, "Content-Type %.60q: want application/json", kind)
+	}
+	body, err := h.readBody(w, r, nil)
+	if err != nil {
+		return nil, err
+	}
+	return body, decodeJSON(body, v)
+}
 
 // decodeJSON reads a body that only administrators send.
 func decodeJSON(body []byte, into any) error {

@@ -26,7 +26,7 @@ func (h *Handler) importTenant(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	format := Format("")
-	var o tenant.CreateOptions
+	var o createOptions
 	if err := eachParam(r, func(name, value string) (err error) {
 		switch name {
 		case "format":
@@ -64,16 +64,25 @@ func (h *Handler) importTenant(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	body := &importBody{r: in}
-	t, err := h.tenants.Import(r.Context(), name, format, body, o)
-	if err != nil {
-		if body.err != nil { // the cause, however it was wrapped
-			return body.err
-		}
-		return err
+	e := &errand{stream: &importBody{r: in}, length: -1}
+	if r.Header["Content-Encoding"] == nil {
+		e.length = r.ContentLength
 	}
-	w.Header().Set("Location", "/v1/tenants/"+name)
-	return h.writeJSON(w, r, http.StatusCreated, t)
+	return h.anywhere(w, r, e, func() error {
+		o, err := h.resolve(r.Context(), &o)
+		if err != nil {
+			return err
+		}
+		t, err := h.tenants.Import(r.Context(), name, format, e.stream, o)
+		if err != nil {
+			if e.stream.err != nil { // the cause, however it was wrapped
+				return e.stream.err
+			}
+			return err
+		}
+		w.Header().Set("Location", "/v1/tenants/"+name)
+		return h.writeJSON(w, r, http.StatusCreated, t)
+	})
 }
 
 // clientErrorOr is the code of err if it is one for clients, else code.
@@ -153,9 +162,13 @@ func (h *Handler) exportTenant(w http.ResponseWriter, r *http.Request) error {
 	}); err != nil {
 		return err
 	}
+	return h.anywhere(w, r, &errand{}, func() error { return h.exportHere(w, r, name, format) })
+}
+
+func (h *Handler) exportHere(w http.ResponseWriter, r *http.Request, name string, format Format) error {
 	out := &exportWriter{h: h, w: w, r: r, name: name, f: format,
 		out: stallWriter{w: w, c: http.NewResponseController(w), stall: h.cfg.Stall}}
-	err = h.tenants.Export(r.Context(), name, out, format)
+	err := h.tenants.Export(r.Context(), name, out, format)
 	if err == nil {
 		err = out.close()
 	}

@@ -100,7 +100,7 @@ func (t *Tenant) buildOne(q queued) (more bool, _ error) {
 	defer t.Release()
 	prev := s.Committed()
 	if prev.TXID != q.h.PrevTXID || prev.Checksum != q.h.PrevSum {
-		return false, &CorruptError{Tenant: t.id, File: "store", What: fmt.Sprintf("it stands at %s, the log at txid %d, checksum %s", prev, uint64(q.h.PrevTXID), q.h.PrevSum)}
+		return false, &CorruptError{Tenant: t.id, File: storeFile, What: fmt.Sprintf("it stands at %s, the log at txid %d, checksum %s", prev, uint64(q.h.PrevTXID), q.h.PrevSum)}
 	}
 	b := builder{t: t, s: s, h: &q.h, prev: prev, sum: prev.Checksum | wire.ChecksumFlag, lock: s.lock}
 	defer b.abort()
@@ -182,7 +182,7 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 			next = b.s.budget.newPage(b.s.pageSize)
 		}
 		if err := p.Build(next, before); err != nil {
-			return &CorruptError{Tenant: b.t.id, File: "store", Page: p.Pgno, What: fmt.Sprintf("the page after transaction %d: %v", uint64(b.h.NextTXID), err)}
+			return &CorruptError{Tenant: b.t.id, File: storeFile, Page: p.Pgno, What: fmt.Sprintf("the page after transaction %d: %v", uint64(b.h.NextTXID), err)}
 		}
 		b.sum ^= p.Sum &^ wire.ChecksumFlag
 		v := newVersion{pgno: p.Pgno, sum: p.Sum, data: next}
@@ -205,7 +205,7 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 		b.sum ^= oldSum &^ wire.ChecksumFlag
 	}
 	if b.sum != b.h.NextSum {
-		return &CorruptError{Tenant: b.t.id, File: "store", What: fmt.Sprintf("its checksum after transaction %d would be %s, the log says %s", uint64(b.h.NextTXID), b.sum, b.h.NextSum)}
+		return &CorruptError{Tenant: b.t.id, File: storeFile, What: fmt.Sprintf("its checksum after transaction %d would be %s, the log says %s", uint64(b.h.NextTXID), b.sum, b.h.NextSum)}
 	}
 	return nil
 }

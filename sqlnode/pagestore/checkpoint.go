@@ -365,6 +365,7 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 		}
 		if err := g.absorbTenant(ctx, t, sections); err != nil {
 			if t.gone() || errors.Is(t.Failed(), ErrHollow) {
+				t.passUnit()
 				continue
 			}
 			if t.broken() == nil {

@@ -8,11 +8,14 @@ type Commit struct {
 	Entries    [][]byte // in this order: parts if any, then the transaction
 	Bytes      int      // of all entries
 
+	one [1][]byte // room for Entries: most transactions have one
+
 	mu struct {
 		sync.Mutex
-		over bool
-		err  error
-		then []func(error)
+		over  bool
+		err   error
+		first func(error)   // who asked first; most often the only one
+		then  []func(error) // the others
 	}
 }
 
@@ -22,7 +25,11 @@ type Commit struct {
 func (c *Commit) Then(f func(error)) {
 	c.mu.Lock()
 	if !c.mu.over {
-		c.mu.then = append(c.mu.then, f)
+		if c.mu.first == nil {
+			c.mu.first = f
+		} else {
+			c.mu.then = append(c.mu.then, f)
+		}
 		c.mu.Unlock()
 		return
 	}
@@ -38,9 +45,12 @@ func (c *Commit) finish(err error) {
 		return
 	}
 	c.mu.over, c.mu.err = true, err
-	then := c.mu.then
-	c.mu.then = nil
+	first, then := c.mu.first, c.mu.then
+	c.mu.first, c.mu.then = nil, nil
 	c.mu.Unlock()
+	if first != nil {
+		first(err)
+	}
 	for _, f := range then {
 		f(err)
 	}

@@ -1,15 +1,14 @@
 package pagestore
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/wire"
-	"github.com/nearsql/nearsql/wire/txn"
 )
 
 // ErrInService says that a copy is not out of service, and takes no other in its place.
@@ -40,99 +39,7 @@ func (e *StaleCopyError) Error() string {
 	return fmt.Sprintf("copy of tenant %s: it contains entries up to %d, wanted are those up to %d", e.Tenant, e.Have, e.Want)
 }
 
-// WriteCopy writes the tenant whole, as it is at one index of the log, for ReadCopy on another node. Writers and
-// readers go on meanwhile. While parts of a large transaction are coming it returns ErrStagingOpen.
-func (t *Tenant) WriteCopy(ctx context.Context, w io.Writer) error {
-	s, err := t.Acquire()
-	if err != nil {
-		return err
-	}
-	defer t.Release()
-	h, snap, err := t.pinCopy(ctx, s)
-	if err != nil {
-		return fmt.Errorf("copy of tenant %s: %w", t.id, err)
-	}
-	defer snap.Close()
-	b, err := h.append(nil)
-	if err != nil {
-		return err
-	}
-	bw := bufio.NewWriterSize(w, 256<<10)
-	if _, err := bw.Write(b); err != nil {
-		return fmt.Errorf("write copy of tenant %s: %w", t.id, err)
-	}
-	if h.state.TXID > 0 {
-		if err := writePages(ctx, bw, &h, snap, s.lock); err != nil {
-			return fmt.Errorf("write copy of tenant %s: %w", t.id, err)
-		}
-	}
-	if err := bw.Flush(); err != nil {
-		return fmt.Errorf("write copy of tenant %s: %w", t.id, err)
-	}
-	return nil
-}
-
-// pinCopy waits until all that is logged is built, and pins it.
-func (t *Tenant) pinCopy(ctx context.Context, s *Store) (copyHeader, *Snapshot, error) {
-	for {
-		h, snap, err := t.tryPinCopy(s)
-		if snap != nil || err != nil {
-			return h, snap, err
-		}
-		if err := s.wait(ctx.Done(), h.state.TXID); err != nil {
-			if ctx.Err() != nil {
-				return h, nil, ctx.Err()
-			}
-			return h, nil, err
-		}
-	}
-}
-
-// tryPinCopy returns no snapshot while transactions wait to be built.
-func (t *Tenant) tryPinCopy(s *Store) (h copyHeader, snap *Snapshot, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h = copyHeader{t.g.cfg.ID, manifestTenant{rec: t.mu.rec, state: t.mu.log, time: t.mu.logTime, index: t.mu.index}}
-	switch {
-	case t.mu.failed != nil:
-		return h, nil, t.mu.failed
-	case t.mu.gone:
-		return h, nil, ErrNoTenant
-	case t.mu.store != s:
-		return h, nil, ErrReplaced
-	case len(t.mu.staging) > 0:
-		return h, nil, ErrStagingOpen // the index stands in the middle of the transaction
-	case s.Committed() != t.mu.log:
-		return h, nil, nil
-	}
-	snap, err = s.Snapshot()
-	return h, snap, err
-}
-
-func writePages(ctx context.Context, w io.Writer, h *copyHeader, snap *Snapshot, lock uint32) error {
-	var enc ltxEncoder
-	if err := enc.begin(w, h.ltxHeader()); err != nil {
-		return err
-	}
-	buf := make([]byte, h.rec.PageSize)
-	for pgno := uint32(1); pgno <= h.state.Pages; pgno++ {
-		if pgno == lock {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := snap.ReadPage(buf, pgno); err != nil {
-			return errors.Join(err, snap.h.TakeErr())
-		}
-		if err := enc.page(pgno, buf); err != nil {
-			return err
-		}
-	}
-	return enc.finish(h.state.Checksum)
-}
-
-// ReadCopy takes what WriteCopy of another node wrote in place of this copy, which is hollow or has failed. r ends with the copy. The
+// ReadCopy takes what WriteCopy or a PinnedCopy of another node wrote in place of this copy, which is hollow or has failed. r ends with the copy. The
 // copy is checked and made durable beside the old one; then it counts, at once and whole, and later entries of the
 // log are built on it. The group takes no snapshot meanwhile, so ctx should bound how long r may stand still. If it is refused (*CopyError, *StaleCopyError), or anything fails, nothing has changed.
 func (t *Tenant) ReadCopy(ctx context.Context, r io.Reader) error {
@@ -154,6 +61,10 @@ func (t *Tenant) ReadCopy(ctx context.Context, r io.Reader) error {
 	path := t.g.files.numberedBase(t.id, p.number)
 	if err := t.readBase(ctx, r, &h, path); err != nil {
 		t.g.files.removeBase(path)
+		var corrupt *CorruptError
+		if h.prev != (State{}) && (errors.Is(err, errMismatch) || errors.As(err, &corrupt)) || errors.Is(err, ErrDiskFull) || disk.IsFull(err) {
+			t.forgetHave() // it may be what is wrong, or in the way: the next copy is to be whole
+		}
 		return err
 	}
 	return t.swap(&p, path)
@@ -215,6 +126,9 @@ func (t *Tenant) replaceableLocked() error {
 func (t *Tenant) acceptable(h *copyHeader) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if h.prev != (State{}) && (t.mu.have.State != h.prev || t.mu.have.Epoch != h.rec.Epoch) {
+		return &CopyError{t.id, fmt.Errorf("it changes %s; what is here is %s", h.prev, t.mu.have.State)}
+	}
 	return t.acceptableLocked(&h.manifestTenant)
 }
 
@@ -282,7 +196,19 @@ func (t *Tenant) readBase(ctx context.Context, r io.Reader, h *copyHeader, path 
 		batch = batch[:0]
 		return failed
 	}
-	err = copyPages(r, h, t.g.files.lockPgno(size), txn.PageSum, func(pgno uint32, sum wire.Checksum, data []byte) error {
+	var old func(uint32, []byte) error
+	if h.prev != (State{}) {
+		s, err := t.openHave(h.prev, size)
+		if err != nil {
+			return fmt.Errorf("copy of tenant %s: %w", t.id, err)
+		}
+		defer s.close(ErrClosed)
+		old = func(pgno uint32, data []byte) error {
+			failed = s.readAt(data, pgno, 0, h.prev.TXID)
+			return failed
+		}
+	}
+	err = copyPages(r, h, t.g.files.lockPgno(size), old, func(pgno uint32, sum wire.Checksum, data []byte) error {
 		own := buf[len(batch)*size:][:size]
 		copy(own, data)
 		if batch = append(batch, basePage{pgno, sum, own}); len(batch) < absorbBatch {
@@ -326,7 +252,7 @@ func (t *Tenant) swap(p *replacement, path string) error {
 	err := t.acceptableLocked(&p.manifestTenant)
 	t.mu.Unlock()
 	if err != nil {
-		f.removeBase(path)
+		t.late(err, p, path)
 		return err
 	}
 	old := f.basePath(t.id)
@@ -340,14 +266,31 @@ func (t *Tenant) swap(p *replacement, path string) error {
 	// From here on the old base is of no use, whether the tenant can use the new one or has been passed by again.
 	defer f.removeBase(old)
 	if err := t.serve(p); err != nil {
+		t.late(err, p, "")
 		return err
 	}
+	t.forgetHave()
 	if err := f.unmarkFailed(t.id); err != nil {
 		g.cfg.Log.Warn("the mark of a failed copy that was replaced stays: a restart takes it out of service again", "id", t.id, "group", g.cfg.ID, "error", err)
 	}
 	g.Stats.Copied.Add(1)
 	g.cfg.Log.Info("copy taken from another node", "id", t.id, "group", g.cfg.ID, "state", p.state.String(), "index", p.index)
 	return nil
+}
+
+// late keeps a copy that came whole and is refused, if only for being too old: what changed since is enough then. So a
+// tenant that is written faster than it is copied is caught up with in the end. path is its base, or empty when it is the tenant's.
+func (t *Tenant) late(err error, p *replacement, path string) {
+	var stale *StaleCopyError
+	switch {
+	case errors.As(err, &stale) && p.state.TXID > 0:
+		t.keepHave(Have{p.rec.Epoch, p.state}, path)
+		return
+	case path != "":
+		t.g.files.removeBase(path)
+	default:
+		t.forgetHave() // the files are others now
+	}
 }
 
 // serve puts the tenant in service on the base of a copy, with the entries of the log that it lacks.
@@ -369,6 +312,7 @@ func (t *Tenant) serve(p *replacement) error {
 	t.mu.built, t.mu.durable = p.state, p.state
 	t.mu.failed = nil
 	t.mu.floor = 0
+	t.mu.rot = nil
 	t.corruptions.Store(0)
 	for i := range t.mu.kept {
 		q := t.mu.kept[i]

@@ -26,7 +26,7 @@ func sampleCopy(t testing.TB) (copyHeader, []byte) {
 		_, sum := samplePage(n)
 		m.state.Checksum ^= sum &^ wire.ChecksumFlag
 	}
-	h := copyHeader{2, m}
+	h := copyHeader{group: 2, manifestTenant: m}
 	b, err := h.append(nil)
 	must(t, err)
 	w := bytes.NewBuffer(b)
@@ -97,7 +97,7 @@ func decodeCopy(b []byte) (copyHeader, []byte, error) {
 		return h, nil, err
 	}
 	var pages []byte
-	err = copyPages(r, &h, lockPgno(pendingByte, int(h.rec.PageSize)), txn.PageSum, func(_ uint32, _ wire.Checksum, data []byte) error {
+	err = copyPages(r, &h, lockPgno(pendingByte, int(h.rec.PageSize)), nil, func(_ uint32, _ wire.Checksum, data []byte) error {
 		pages = append(pages, data...)
 		return nil
 	})
@@ -340,7 +340,7 @@ func FuzzCopyPages(f *testing.F) {
 	f.Add(b[n:])
 	f.Fuzz(func(t *testing.T, rest []byte) {
 		got := 0
-		err := copyPages(bytes.NewReader(rest), &h, 0, txn.PageSum, func(_ uint32, _ wire.Checksum, data []byte) error {
+		err := copyPages(bytes.NewReader(rest), &h, 0, nil, func(_ uint32, _ wire.Checksum, data []byte) error {
 			got += len(data)
 			return nil
 		})

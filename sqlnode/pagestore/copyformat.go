@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -11,17 +12,21 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/txn"
 )
 
 // copyHeader says what a copy is of. FORMAT.md is the specification.
 type copyHeader struct {
 	group wire.GroupID
 	manifestTenant
+	prev State // the older state that the pages change; TXID 0 when the copy is whole
 }
 
 const (
 	copyMagic   = "NSQLCPY1"
-	copyVersion = 1
+	copyVersion = 1 // of a whole copy
+	copySince   = 2 // of one with the pages that changed since an older state
+	stateBytes  = 20
 	copyFixed   = 80      // bytes before the record
 	maxRecord   = 1 << 20 // bytes of the record
 )
@@ -36,7 +41,11 @@ func (h *copyHeader) append(b []byte) ([]byte, error) {
 	}
 	from := len(b)
 	b = append(b, copyMagic...)
-	b = binary.BigEndian.AppendUint32(b, copyVersion)
+	version := uint32(copyVersion)
+	if h.prev != (State{}) {
+		version = copySince
+	}
+	b = binary.BigEndian.AppendUint32(b, version)
 	b = binary.BigEndian.AppendUint32(b, uint32(h.group))
 	b = append(b, h.rec.ID[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(h.rec.Epoch))
@@ -48,6 +57,11 @@ func (h *copyHeader) append(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, h.index)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(rec)))
 	b = append(b, rec...)
+	if version == copySince {
+		b = binary.BigEndian.AppendUint64(b, uint64(h.prev.TXID))
+		b = binary.BigEndian.AppendUint64(b, uint64(h.prev.Checksum))
+		b = binary.BigEndian.AppendUint32(b, h.prev.Pages)
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli)), nil
 }
 
@@ -61,14 +75,19 @@ func readCopyHeader(r io.Reader) (copyHeader, error) {
 	if string(b[:8]) != copyMagic {
 		return h, fmt.Errorf("it does not begin as a copy")
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != copyVersion {
-		return h, fmt.Errorf("copy format %d is not known here (known: %d)", v, copyVersion)
+	extra := 0
+	switch v := binary.BigEndian.Uint32(b[8:]); v {
+	case copyVersion:
+	case copySince:
+		extra = stateBytes
+	default:
+		return h, fmt.Errorf("copy format %d is not known here (known: %d, %d)", v, copyVersion, copySince)
 	}
 	n := binary.BigEndian.Uint32(b[76:])
 	if n > maxRecord {
 		return h, fmt.Errorf("its record has %d bytes, more than %d", n, maxRecord)
 	}
-	b = append(b, make([]byte, n+4)...)
+	b = append(b, make([]byte, int(n)+extra+4)...)
 	if _, err := io.ReadFull(r, b[copyFixed:]); err != nil {
 		return h, fmt.Errorf("its header is cut short: %w", err)
 	}
@@ -82,8 +101,16 @@ func readCopyHeader(r io.Reader) (copyHeader, error) {
 	h.state.Pages = binary.BigEndian.Uint32(b[56:])
 	h.time = int64(binary.BigEndian.Uint64(b[60:]))
 	h.index = binary.BigEndian.Uint64(b[68:])
-	if err := json.Unmarshal(b[copyFixed:end], &h.rec); err != nil {
+	if err := json.Unmarshal(b[copyFixed:end-extra], &h.rec); err != nil {
 		return h, fmt.Errorf("its record: %w", err)
+	}
+	if p := b[end-extra : end]; extra > 0 {
+		h.prev.TXID = wire.TXID(binary.BigEndian.Uint64(p))
+		h.prev.Checksum = wire.Checksum(binary.BigEndian.Uint64(p[8:]))
+		h.prev.Pages = binary.BigEndian.Uint32(p[16:])
+		if h.prev.TXID == 0 || h.prev.TXID >= h.state.TXID || h.prev.Checksum&wire.ChecksumFlag == 0 {
+			return h, fmt.Errorf("it goes from %s to %s", h.prev, h.state)
+		}
 	}
 	id, epoch, size := wire.TenantID(b[16:32]), wire.Epoch(binary.BigEndian.Uint32(b[32:])), binary.BigEndian.Uint32(b[36:])
 	switch {
@@ -98,14 +125,10 @@ func readCopyHeader(r io.Reader) (copyHeader, error) {
 	return h, nil
 }
 
-// ltxHeader is what the LTX snapshot after the header begins with.
-func (h *copyHeader) ltxHeader() ltx.Header {
-	return ltx.Header{Version: ltx.Version, PageSize: h.rec.PageSize, Commit: h.state.Pages, MinTXID: 1, MaxTXID: ltx.TXID(h.state.TXID), Timestamp: h.time}
-}
-
-// copyPages reads the pages after a header: each page is given to page, in order, but for that of the lock
-// bytes. It returns nil only when all came, nothing came after them, and all checksums fit.
-func copyPages(r io.Reader, h *copyHeader, lock uint32, sum func(uint32, []byte) wire.Checksum, page func(uint32, wire.Checksum, []byte) error) error {
+// copyPages reads the pages after a header: each page of the copy's state is given to page, in order, but for that of the
+// lock bytes. Those that don't come are read by old; nil means that all come. It returns nil only when nothing came after the copy, and all
+// checksums fit: the rolling one is made of all pages, old ones too.
+func copyPages(r io.Reader, h *copyHeader, lock uint32, old func(uint32, []byte) error, page func(uint32, wire.Checksum, []byte) error) error {
 	if h.state.TXID == 0 {
 		if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 || err != io.EOF {
 			return fmt.Errorf("bytes follow the copy of an empty database (%v)", err)
@@ -122,36 +145,67 @@ func copyPages(r io.Reader, h *copyHeader, lock uint32, sum func(uint32, []byte)
 		return fmt.Errorf("its LTX header says %+v, its own header %+v", got, want)
 	}
 	rolling := wire.ChecksumFlag
-	buf := make([]byte, size)
+	buf, kept := make([]byte, size), make([]byte, size)
+	var next ltx.PageHeader
+	ended, at := false, uint32(0)
+	read := func() error {
+		at = next.Pgno
+		err := dec.DecodePage(&next, buf)
+		if ended = err == io.EOF && next == (ltx.PageHeader{}); ended {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("after page %d: %w", at, noEOF(err))
+		}
+		if next.Flags != ltx.PageHeaderFlagSize || next.Pgno <= at {
+			return fmt.Errorf("page %d with flags %x after page %d", next.Pgno, next.Flags, at)
+		}
+		return nil
+	}
+	if err := read(); err != nil {
+		return err
+	}
 	for pgno := uint32(1); pgno <= h.state.Pages; pgno++ {
 		if pgno == lock {
 			continue
 		}
-		var ph ltx.PageHeader
-		if err := dec.DecodePage(&ph, buf); err != nil {
-			return fmt.Errorf("page %d: %w", pgno, noEOF(err))
+		comes := !ended && next.Pgno == pgno
+		data := buf
+		if !comes {
+			if old == nil || pgno > h.prev.Pages {
+				return fmt.Errorf("page %d does not come (%d does)", pgno, next.Pgno)
+			}
+			data = kept
+			if err := old(pgno, data); err != nil {
+				return err
+			}
 		}
-		if ph.Pgno != pgno || ph.Flags != ltx.PageHeaderFlagSize {
-			return fmt.Errorf("page %d with flags %x where page %d belongs", ph.Pgno, ph.Flags, pgno)
-		}
-		s := sum(pgno, buf)
+		s := txn.PageSum(pgno, data)
 		rolling ^= s &^ wire.ChecksumFlag
-		if err := page(pgno, s, buf); err != nil {
+		if err := page(pgno, s, data); err != nil {
+			return err
+		}
+		if !comes {
+			continue
+		}
+		if err := read(); err != nil {
 			return err
 		}
 	}
-	var ph ltx.PageHeader
-	if err := dec.DecodePage(&ph, buf); err != io.EOF || ph != (ltx.PageHeader{}) {
-		return fmt.Errorf("after its %d pages: page %d (%v)", h.state.Pages, ph.Pgno, err)
+	if !ended {
+		return fmt.Errorf("after its %d pages: page %d", h.state.Pages, next.Pgno)
 	}
 	if err := dec.Close(); err != nil {
 		return fmt.Errorf("end of LTX: %w", noEOF(err))
 	}
 	if post := wire.Checksum(dec.Trailer().PostApplyChecksum); rolling != h.state.Checksum || post != rolling {
-		return fmt.Errorf("the checksum of its pages is %s, its end says %s, its header %s", rolling, post, h.state.Checksum)
+		return fmt.Errorf("%w: that of its pages is %s, its end says %s, its header %s", errMismatch, rolling, post, h.state.Checksum)
 	}
 	return nil
 }
+
+// errMismatch says that the pages of a copy are not those of its state.
+var errMismatch = errors.New("the checksums differ")
 
 // noEOF makes clear that an end of the stream came too early.
 func noEOF(err error) error {
@@ -198,7 +252,7 @@ func (p *replacement) encode(group wire.GroupID) ([]byte, error) {
 	b := append([]byte(nil), replacedMagic...)
 	b = binary.BigEndian.AppendUint32(b, replacedVersion)
 	b = binary.BigEndian.AppendUint64(b, p.number)
-	h := copyHeader{group, p.manifestTenant}
+	h := copyHeader{group: group, manifestTenant: p.manifestTenant}
 	b, err := h.append(b)
 	if err != nil {
 		return nil, err
@@ -229,6 +283,8 @@ func decodeReplacement(b []byte, id wire.TenantID) (replacement, error) {
 		return p, fmt.Errorf("%d bytes are left", r.Len())
 	case p.rec.ID != id:
 		return p, fmt.Errorf("it is of tenant %s", p.rec.ID)
+	case h.prev != (State{}):
+		return p, fmt.Errorf("it is not of a whole copy")
 	case p.number == 0:
 		return p, fmt.Errorf("it has no number")
 	}

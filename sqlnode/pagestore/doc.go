@@ -21,12 +21,12 @@
 //   - Memory, temporary space, queues and commits in flight are bounded.
 //   - A snapshot of another node's log costs no time: tenants that this node lacks are hollow (ErrHollow)
 //     until a copy of another node is read. It is checked page by page before it counts, and then
-//     counts at once. So are copies that failed replaced.
+//     counts at once. So are copies that failed replaced. Where an older state is here, the pages that changed since are enough.
 //
 // A Group is driven by its log: Restore and Apply at the start, then Apply for each entry; Restore again
 // when the log of another node passed this one by; Capture, Persist and Release for each snapshot;
-// LostPrimary when leadership ends. Tenant.WriteCopy here and Tenant.ReadCopy there bring a whole tenant over. A
-// Tenant is opened by Acquire; connections come from Store.OpenReader and Tenant.OpenWriter.
+// LostPrimary when leadership ends. Tenant.PinCopy here and Tenant.ReadCopy there bring a tenant over; Ailing lists the copies that
+// want that, Ails tells of new ones. A Tenant is opened by Acquire; connections come from Store.OpenReader and Tenant.OpenWriter.
 //
 // State of the process: SQLite's VFS is registered once, with a table of its open files.
 //

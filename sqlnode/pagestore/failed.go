@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/wire"
@@ -20,6 +21,9 @@ import (
 func (f *files) failedPath(id wire.TenantID) string {
 	return filepath.Join(f.cfg.Dir, "failed", id.String())
 }
+
+// divergedMark begins the reason of a copy that is not what the log says.
+const divergedMark = "diverged: "
 
 // maxReason bounds the text of a reason, in bytes.
 const maxReason = 4 << 10
@@ -59,6 +63,9 @@ func (f *files) markFailed(t *Tenant) error {
 		return nil
 	}
 	reason := cause.Error()
+	if diverged(cause) {
+		reason = divergedMark + reason
+	}
 	reason = reason[:min(len(reason), maxReason)]
 	if err := disk.WriteFileAtomic(f.cfg.FS, "failed.write", f.failedPath(id), []byte(reason), 0o600); err != nil {
 		return err
@@ -74,7 +81,11 @@ func (f *files) failedBefore(id wire.TenantID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if reason, ok := f.mu.failed[id]; ok {
-		return &CorruptError{Tenant: id, File: f.basePathLocked(id), What: "it was given up earlier: " + reason}
+		file := f.basePathLocked(id)
+		if strings.HasPrefix(reason, divergedMark) {
+			file = storeFile
+		}
+		return &CorruptError{Tenant: id, File: file, What: "it was given up earlier: " + reason}
 	}
 	return nil
 }

@@ -132,6 +132,7 @@ type Group struct {
 	}
 	builds   buildQueue
 	kick     chan struct{} // wakes the checkpoint loop
+	ails     chan struct{} // says that a copy began to ail
 	files    files
 	queued   int64Counter // bytes of commits on their way through the log
 	kept     int64Counter // bytes of entries kept for copies out of service
@@ -149,7 +150,7 @@ func NewGroup(cfg Config) (*Group, error) {
 	if err := registerVFS(); err != nil {
 		return nil, err
 	}
-	g := &Group{cfg: cfg, kick: make(chan struct{}, 1)}
+	g := &Group{cfg: cfg, kick: make(chan struct{}, 1), ails: make(chan struct{}, 1)}
 	g.builds.init()
 	g.mu.tenants = map[wire.TenantID]*Tenant{}
 	g.mu.dirty = map[*Tenant]struct{}{}

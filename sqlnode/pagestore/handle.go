@@ -50,16 +50,20 @@ type Handle struct {
 	wsize    uint32            // size of the database as the open transaction sees it
 	low      uint32            // smallest size in the open transaction: above it nothing old is left
 	limits   TxLimits
-	prepared *prepared
+	prepared *prepared // nil, or &room
+	room     prepared
 	synced   bool // prepare has seen the write set
 	enc      txn.Encoder
+
+	stamp   [stampSize]byte
+	stamped State // of which stamp is; zero when it is of none
 
 	err      error // the Go error behind the newest SQLite error
 	commit   *Commit
 	lastSeen State
 
 	expired atomic.Bool  // the snapshot was taken away
-	since   atomic.Int64 // unix ns when the pin was taken, for expiry; 0 while not pinned
+	since   atomic.Int64 // unix ns when a reader's pin was taken, for expiry; 0 while not pinned
 	pinTX   atomic.Uint64
 	now     func() int64
 }
@@ -68,8 +72,21 @@ type Handle struct {
 // COMMIT_PHASETWO, where it happens.
 type prepared struct {
 	next   State
-	pages  []newVersion
+	pages  []newVersion // whose array is used again
 	commit *Commit
+}
+
+// keepVersions is how many entries an array of prepared may have to be kept.
+const keepVersions = 64
+
+// reset forgets the commit, and keeps the array if it is small.
+func (p *prepared) reset() {
+	pages := p.pages
+	if cap(pages) > keepVersions {
+		pages = nil
+	}
+	clear(pages)
+	*p = prepared{pages: pages[:0]}
 }
 
 // SetLimits sets the bounds of the transactions to come.
@@ -198,7 +215,9 @@ func (h *Handle) pinNewest() error {
 	h.lastSeen = h.seen
 	h.expired.Store(false)
 	h.pinTX.Store(uint64(h.seen.TXID))
-	h.since.Store(h.now())
+	if !h.writer { // whose snapshot nobody takes away
+		h.since.Store(h.now())
+	}
 	return nil
 }
 
@@ -230,6 +249,7 @@ func (h *Handle) discard() {
 	clear(h.write)
 	h.order = h.order[:0]
 	h.prepared, h.synced = nil, false
+	h.room.reset()
 	h.wsize, h.low = h.seen.Pages, h.seen.Pages
 }
 
@@ -292,7 +312,30 @@ func (h *Handle) readPage(dst []byte, pgno uint32, in int) (short bool, err erro
 		clear(dst)
 		return true, nil
 	}
+	if pgno == 1 && in == stampOffset && len(dst) == stampSize && h.pinned {
+		return false, h.readStamp(dst)
+	}
 	return false, h.store.readAt(dst, pgno, in, st.TXID)
+}
+
+// Where in page 1 the bytes are that SQLite reads when a transaction begins, to know whether what it has cached
+// still holds (dbFileVers in pager.c).
+const (
+	stampOffset = 24
+	stampSize   = 16
+)
+
+// readStamp reads them as of the snapshot. A page that lies in a file is read as a whole, and its sum checked: that
+// would cost every transaction more than its own work, so they are kept for as long as the snapshot's state is the same.
+func (h *Handle) readStamp(dst []byte) error {
+	if h.stamped != h.seen {
+		if err := h.store.readAt(h.stamp[:], 1, stampOffset, h.seen.TXID); err != nil {
+			return err
+		}
+		h.stamped = h.seen
+	}
+	copy(dst, h.stamp[:])
+	return nil
 }
 
 // put is xWrite of one whole page.
@@ -423,7 +466,11 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 		return nil, err
 	}
 	sum := prev.Checksum | wire.ChecksumFlag
-	p := &prepared{pages: make([]newVersion, 0, len(h.write))}
+	p := &h.room
+	p.reset()
+	p.pages = slices.Grow(p.pages, len(h.write))
+	h.store.borrowed.Add(1)
+	defer h.store.borrowed.Add(-1)
 	var scratch []byte
 	defer func() { h.store.budget.recycle(scratch) }()
 	for _, pgno := range h.order {
@@ -433,20 +480,28 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 		}
 		var newSum wire.Checksum
 		if pgno <= prev.Pages {
-			if scratch == nil {
-				scratch = h.store.budget.newPage(h.pageSize())
+			old, oldSum := h.store.borrowPage(pgno, prev.TXID)
+			if old == nil {
+				if scratch == nil {
+					scratch = h.store.budget.newPage(h.pageSize())
+				}
+				old = scratch
+				var err error
+				if oldSum, err = h.store.readPage(old, pgno, prev.TXID); err != nil {
+					return nil, err
+				}
 			}
-			oldSum, err := h.store.readPage(scratch, pgno, prev.TXID)
-			if err != nil {
+			var (
+				different bool
+				err       error
+			)
+			if newSum, different, err = h.enc.ChangeIfDifferent(pgno, old, next, oldSum); err != nil {
 				return nil, err
 			}
-			if string(scratch) == string(next) {
+			if !different {
 				continue
 			}
 			sum ^= oldSum &^ wire.ChecksumFlag
-			if newSum, err = h.enc.Change(pgno, scratch, next, oldSum); err != nil {
-				return nil, err
-			}
 		} else {
 			newSum = txn.PageSum(pgno, next)
 			if err := h.enc.Page(pgno, nil, next, newSum); err != nil {
@@ -472,12 +527,12 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 	p.next = State{TXID: prev.TXID + 1, Checksum: sum, Pages: commit}
 	h.enc.SetNext(p.next.TXID, p.next.Checksum)
 	hd.NextTXID, hd.NextSum = p.next.TXID, p.next.Checksum
-	entries, err := finishEntries(&h.enc, &hd, uint64(p.next.TXID))
-	if err != nil {
+	c := &Commit{Prev: prev, Next: p.next}
+	var err error
+	if c.Entries, err = finishEntries(&h.enc, &hd, uint64(p.next.TXID), c.one[:0]); err != nil {
 		return nil, err
 	}
-	c := &Commit{Prev: prev, Next: p.next, Entries: entries}
-	for _, e := range entries {
+	for _, e := range c.Entries {
 		c.Bytes += len(e)
 	}
 	p.commit = c
@@ -485,16 +540,15 @@ func (h *Handle) encode(prev State, commit uint32) (*prepared, error) {
 }
 
 // finishEntries ends the transaction of enc as one entry, or as parts and the entry that
-// closes them when it is large.
-func finishEntries(enc *txn.Encoder, hd *txn.Header, operation uint64) ([][]byte, error) {
+// closes them when it is large. They are appended to entries.
+func finishEntries(enc *txn.Encoder, hd *txn.Header, operation uint64, entries [][]byte) ([][]byte, error) {
 	if enc.Size() <= txn.MaxEntry {
 		e, err := enc.Finish()
 		if err != nil {
 			return nil, err
 		}
-		return [][]byte{slices.Clone(e)}, nil
+		return append(entries, slices.Clone(e)), nil
 	}
-	var entries [][]byte
 	for n, payload := range txn.SplitParts(enc.Body()) {
 		ph := txn.PartHeader(hd, operation, n)
 		e, err := txn.AppendEntry(nil, &ph, payload)
@@ -525,21 +579,23 @@ func (h *Handle) publish() error {
 	}
 	h.prepared = nil
 	s := h.store
-	if err := s.speculate(h.gen, h.seen, p.next, p.pages); err != nil {
+	s.mu.Lock()
+	if err := s.speculateLocked(h.gen, h.seen, p.next, p.pages); err != nil {
+		s.mu.Unlock()
 		return err
 	}
-	for _, pg := range p.pages {
-		delete(h.write, pg.pgno) // the store has these buffers now
-	}
-	s.mu.Lock()
 	s.mu.pins.add(p.next.TXID)
 	s.unpinLocked(h.seen.TXID)
 	s.mu.Unlock()
+	for _, pg := range p.pages {
+		delete(h.write, pg.pgno) // the store has these buffers now
+	}
 	h.seen = p.next
 	h.pinTX.Store(uint64(p.next.TXID))
+	c := p.commit
 	h.discard()
-	h.commit = p.commit
-	h.gate.Propose(p.commit)
+	h.commit = c
+	h.gate.Propose(c)
 	return nil
 }
 

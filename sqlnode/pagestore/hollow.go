@@ -66,6 +66,9 @@ func (t *Tenant) followLocked(mt *manifestTenant) (hollow bool) {
 	case t.mu.index > mt.index && t.mu.rec.Epoch >= mt.rec.Epoch && t.mu.log.TXID >= mt.state.TXID:
 		return t.hollowLocked()
 	}
+	if t.mu.failed == nil && t.mu.index > 0 {
+		t.mu.have = Have{t.mu.rec.Epoch, t.mu.durable}
+	}
 	t.mu.rec, t.mu.log, t.mu.logTime, t.mu.index = mt.rec, mt.state, mt.time, mt.index
 	t.mu.built, t.mu.durable = State{}, State{}
 	t.mu.failed = &HollowError{Tenant: t.id, Epoch: mt.rec.Epoch, Want: mt.state, Index: mt.index}

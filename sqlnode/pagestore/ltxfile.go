@@ -1,7 +1,9 @@
 package pagestore
 
 import (
+	"encoding"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc64"
@@ -85,4 +87,34 @@ func (e *ltxEncoder) finish(post wire.Checksum) error {
 	e.hash.Write(end)
 	end = binary.BigEndian.AppendUint64(end, uint64(ltx.ChecksumFlag)|e.hash.Sum64())
 	return e.write(end)
+}
+
+// ltxMark is a place between two pages of a file that an encoder writes.
+type ltxMark struct {
+	off  int64 // bytes before
+	idx  int   // bytes of the index of these
+	hash []byte
+}
+
+// mark returns where the encoder is.
+func (e *ltxEncoder) mark() (ltxMark, error) {
+	h, ok := e.hash.(encoding.BinaryMarshaler)
+	if !ok {
+		return ltxMark{}, errors.New("the state of the checksum can't be kept")
+	}
+	b, err := h.MarshalBinary()
+	return ltxMark{e.off, len(e.idx), b}, err
+}
+
+// resume goes back to where the encoder was, and writes what follows to w.
+func (e *ltxEncoder) resume(w io.Writer, m ltxMark) error {
+	h, ok := e.hash.(encoding.BinaryUnmarshaler)
+	if !ok || m.idx > len(e.idx) {
+		return errors.New("the encoder was never there")
+	}
+	if err := h.UnmarshalBinary(m.hash); err != nil {
+		return err
+	}
+	e.w, e.off, e.idx = w, m.off, e.idx[:m.idx]
+	return nil
 }

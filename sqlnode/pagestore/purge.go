@@ -38,6 +38,7 @@ func (g *Group) purge(t *Tenant, index uint64) {
 	}
 	s := t.mu.store
 	t.mu.Unlock()
+	t.forgetHave()
 	if s != nil {
 		s.close(fmt.Errorf("tenant %s: %w", t.id, ErrNoTenant))
 	}

@@ -134,6 +134,9 @@ func (g *Group) follow(m *manifest) {
 			g.add(t)
 		}
 	}
+	if hollow > 0 {
+		g.someAil()
+	}
 	removed := 0
 	for _, t := range g.Tenants() {
 		if _, ok := listed[t.id]; ok {

@@ -21,8 +21,8 @@ type ScrubReport struct {
 const maxScrubErrors = 1000
 
 // Scrub reads all pages of all bases and compares them with their sums, at Config.ScrubRate.
-// Corrupt pages are in the report, counted in Stats and logged; what becomes of the copy is the
-// caller's business (Tenant.Failure). It returns early when ctx ends or a file can't be read.
+// Corrupt pages are in the report, counted in Stats and logged, and the copy is among Ailing; what becomes of it is
+// the caller's business (Tenant.Failure). It returns early when ctx ends or a file can't be read.
 func (g *Group) Scrub(ctx context.Context) (ScrubReport, error) {
 	var r ScrubReport
 	pace := pacer{rate: g.cfg.ScrubRate}
@@ -56,7 +56,7 @@ func (g *Group) scrubTenant(ctx context.Context, t *Tenant, r *ScrubReport, pace
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
-			t.corrupt(err)
+			t.rotten(err)
 			r.Errors++
 			if len(r.Corrupt) < maxScrubErrors {
 				r.Corrupt = append(r.Corrupt, corrupt)

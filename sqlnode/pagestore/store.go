@@ -36,6 +36,10 @@ type Store struct {
 
 	writer sync.Mutex // held by the connection that has RESERVED
 
+	// borrowed counts those who look at pages of versions without mu. It rises before mu is taken to find a
+	// version; while it is not 0, buffers of versions that are dropped are left to the garbage collector.
+	borrowed atomic.Int32
+
 	mu struct {
 		sync.RWMutex
 		chains    map[uint32][]version // ascending by tx; no empty chains
@@ -147,6 +151,18 @@ func (s *Store) readPage(dst []byte, pgno uint32, tx wire.TXID) (wire.Checksum, 
 		return 0, err
 	}
 	return s.sumAt(pgno, tx)
+}
+
+// borrowPage returns page pgno as of tx, and its sum, without a copy, if it lies in memory. It must be called
+// between rises and falls of borrowed, and the page is not to be written, nor looked at after the fall.
+func (s *Store) borrowPage(pgno uint32, tx wire.TXID) ([]byte, wire.Checksum) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.findLocked(pgno, tx)
+	if !ok {
+		return nil, 0
+	}
+	return v.data, v.sum
 }
 
 // readBase reads from the base, unless a version was put in the chain
@@ -289,7 +305,9 @@ const versionOverhead = 96
 func (s *Store) dropLocked(v version) {
 	if v.data != nil {
 		s.accountLocked(-1)
-		s.budget.recycle(v.data)
+		if s.borrowed.Load() == 0 {
+			s.budget.recycle(v.data)
+		}
 	} else {
 		v.file.release()
 	}
@@ -326,6 +344,10 @@ func (s *Store) publishLocked(st State, pages []newVersion) {
 func (s *Store) speculate(gen uint64, prev, st State, pages []newVersion) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.speculateLocked(gen, prev, st, pages)
+}
+
+func (s *Store) speculateLocked(gen uint64, prev, st State, pages []newVersion) error {
 	if s.mu.closed != nil {
 		return s.mu.closed
 	}

@@ -41,10 +41,15 @@ type Tenant struct {
 		closed  bool // for good: the group ends
 
 		// While the copy is out of service:
-		kept    []queued      // entries of the log since floor, for the copy to come
-		floor   uint64        // index of the newest entry that the copy to come must contain
-		copying bool          // ReadCopy runs
-		rest    chan struct{} // closed when working becomes false; nil when nobody waits for it
+		kept    []queued // entries of the log since floor, for the copy to come
+		floor   uint64   // index of the newest entry that the copy to come must contain
+		copying bool     // ReadCopy runs
+		have    Have     // what is here of an older state, as far as is known; the pages prove it
+		// havePath is the base that holds it; empty when the tenant's files do.
+		havePath string
+		rest     chan struct{} // closed when working becomes false; nil when nobody waits for it
+
+		rot error // a corrupt page that was found since the copy came; nil while none is known
 
 		gen uint64 // number of the copy that the store began with; 0 if it was never replaced
 	}
@@ -75,6 +80,13 @@ func (t *Tenant) Record() tenant.Tenant {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.mu.rec
+}
+
+// Epoch is that of Record.
+func (t *Tenant) Epoch() wire.Epoch {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.rec.Epoch
 }
 
 // Failed returns why the copy is out of service, or nil.
@@ -262,7 +274,7 @@ func (t *Tenant) Acquire() (*Store, error) {
 		for _, tx := range t.mu.holds {
 			s.pin(tx)
 		}
-		s.onCorrupt = t.corrupt
+		s.onCorrupt = t.rotten
 		t.mu.store = s
 	}
 	t.mu.refs++
@@ -327,6 +339,7 @@ func (t *Tenant) fail(err error) {
 	name := t.mu.rec.Name
 	t.mu.Unlock()
 	t.g.Stats.Failures.Add(1)
+	t.g.someAil()
 	t.g.cfg.Log.Error("copy taken out of service", "tenant", string(name), "id", t.id, "group", t.g.cfg.ID, "error", err)
 	if s != nil {
 		s.close(err)
@@ -353,7 +366,21 @@ func (t *Tenant) dropQueueLocked() {
 	t.mu.queue = nil
 }
 
-// corrupt is told of each page that a connection found corrupt.
+// rotten is told of each page that was found corrupt when it was read for somebody.
+func (t *Tenant) rotten(err error) {
+	t.mu.Lock()
+	first := t.mu.rot == nil && t.mu.failed == nil
+	if first {
+		t.mu.rot = err
+	}
+	t.mu.Unlock()
+	if first {
+		t.g.someAil()
+	}
+	t.corrupt(err)
+}
+
+// corrupt counts and logs a corrupt page.
 func (t *Tenant) corrupt(err error) {
 	t.g.Stats.Corrupt.Add(1)
 	if n := t.corruptions.Add(1); n&(n-1) != 0 {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"github.com/pierrec/lz4/v4"
-
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -80,13 +78,27 @@ func (e *Encoder) Page(pgno uint32, prev, next []byte, sum wire.Checksum) error 
 // Change is Page for a page whose previous version is there and has the sum prevSum. It returns the sum
 // of the page, which takes less than PageSum where little has changed.
 func (e *Encoder) Change(pgno uint32, prev, next []byte, prevSum wire.Checksum) (wire.Checksum, error) {
+	sum, _, err := e.change(pgno, prev, next, prevSum, false)
+	return sum, err
+}
+
+// ChangeIfDifferent is Change for a page that may be as it was: then it adds nothing, and says so. To look
+// for the delta tells that as well, so that the caller need not compare.
+func (e *Encoder) ChangeIfDifferent(pgno uint32, prev, next []byte, prevSum wire.Checksum) (_ wire.Checksum, different bool, _ error) {
+	return e.change(pgno, prev, next, prevSum, true)
+}
+
+func (e *Encoder) change(pgno uint32, prev, next []byte, prevSum wire.Checksum, skipSame bool) (wire.Checksum, bool, error) {
 	if prev == nil {
-		return 0, fmt.Errorf("page %d: its previous version is missing", pgno)
+		return 0, false, fmt.Errorf("page %d: its previous version is missing", pgno)
 	}
 	if err := e.check(pgno, prev, next, prevSum); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	encoding, data := e.smallest(prev, next)
+	if skipSame && e.isDelta && len(e.delta) == 0 {
+		return prevSum, false, nil
+	}
 	var sum wire.Checksum
 	if e.isDelta {
 		sum = changedSum(prevSum, e.delta, prev, next)
@@ -94,7 +106,7 @@ func (e *Encoder) Change(pgno uint32, prev, next []byte, prevSum wire.Checksum) 
 		sum = PageSum(pgno, next)
 	}
 	e.add(Page{Pgno: pgno, Encoding: encoding, Data: data, Sum: sum})
-	return sum, nil
+	return sum, true, nil
 }
 
 // check says why a page can't be added.
@@ -134,17 +146,17 @@ func (e *Encoder) smallest(prev, next []byte) (Encoding, []byte) {
 	if e.isDelta && len(e.delta) < size/2 {
 		return EncodingDelta, e.delta
 	}
-	if bound := lz4.CompressBlockBound(size); cap(e.block) < bound {
-		e.block = make([]byte, bound)
+	limit := size
+	if e.isDelta {
+		limit = len(e.delta)
 	}
-	// The package's function keeps its tables of 136 KiB in a pool, so that an Encoder per tenant stays small.
-	n, err := lz4.CompressBlock(next, e.block[:cap(e.block)], nil)
-	compressed := err == nil && n > 0 && n < size
+	var compressed bool
+	e.block, compressed = appendLZ4(e.block[:0], next, limit)
 	switch {
-	case e.isDelta && (!compressed || len(e.delta) <= n):
-		return EncodingDelta, e.delta
 	case compressed:
-		return EncodingLZ4, e.block[:n]
+		return EncodingLZ4, e.block
+	case e.isDelta:
+		return EncodingDelta, e.delta
 	}
 	return EncodingRaw, next
 }

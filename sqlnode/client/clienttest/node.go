@@ -26,7 +26,8 @@ const Token = "clienttest-token"
 
 // Node is a running node.
 type Node struct {
-	URL string
+	URL     string
+	Cluster Cluster
 
 	dir       string // of the tenants' files
 	catalogue *tenanttest.Memory
@@ -49,6 +50,7 @@ func Start(t testing.TB) *Node {
 	n.mu.conns = make(map[tenant.ID]*sqlite.Conn)
 	h, err := httpapi.New(httpapi.DefaultConfig(), httpapi.Deps{
 		SQL: n, Tenants: n, Auth: n, Status: n, Counts: httpapi.NewCounts(), Log: slog.New(slog.DiscardHandler),
+		Cluster: &n.Cluster,
 	})
 	if err != nil {
 		t.Fatal(err)

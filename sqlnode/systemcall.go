@@ -1,0 +1,208 @@
+package sqlnode
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/nearsql/nearsql/sqlnode/catalogue"
+	"github.com/nearsql/nearsql/sqlnode/copies"
+	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// systemCall is a change of the catalogue, which the primary of the system group makes. All
+// are such that to make one again does no harm. It is JSON between nodes.
+type systemCall struct {
+	Op      string             `json:"op"`
+	Node    *catalogue.Node    `json:"node,omitempty"`
+	State   string             `json:"state,omitempty"`
+	Tenant  string             `json:"tenant,omitempty"` // id
+	Name    string             `json:"name,omitempty"`
+	NewName string             `json:"new_name,omitempty"`
+	Group   wire.GroupID       `json:"group,omitempty"`
+	Members *catalogue.Members `json:"members,omitempty"`
+	Voters  []string           `json:"voters,omitempty"`
+	Policy  *catalogue.Policy  `json:"policy,omitempty"`
+}
+
+// systemAnswer is what became of it.
+type systemAnswer struct {
+	Group wire.GroupID `json:"group,omitempty"`
+	Error *systemError `json:"error,omitempty"`
+}
+
+// systemError is a wire.Error between nodes.
+type systemError struct {
+	Code    wire.Code `json:"code"`
+	Message string    `json:"message"`
+}
+
+// Names of the calls.
+const (
+	opAnnounce    = "announce"
+	opNodeState   = "node-state"
+	opClaim       = "claim"
+	opRelease     = "release"
+	opReport      = "report"
+	opCreateGroup = "create-group"
+	opFounded     = "founded"
+)
+
+// pathSystemCall is where nodes send systemCalls.
+const pathSystemCall = "/internal/v1/catalogue"
+
+// makeCall makes a call here, as the primary of the system group.
+func (n *Node) makeCall(ctx context.Context, c *systemCall) (systemAnswer, error) {
+	w := n.writer()
+	var a systemAnswer
+	id := func() (tenant.ID, error) {
+		id, err := wire.ParseTenantID(c.Tenant)
+		if err != nil {
+			return id, wire.NewError(wire.CodeBadRequest, "%w", err)
+		}
+		return id, nil
+	}
+	var err error
+	switch {
+	case c.Op == opAnnounce && c.Node != nil:
+		err = w.Announce(ctx, *c.Node)
+	case c.Op == opNodeState && c.Node != nil:
+		err = w.SetNodeState(ctx, c.Node.ID, catalogue.NodeState(c.State))
+	case c.Op == opClaim:
+		var t tenant.ID
+		if t, err = id(); err == nil {
+			err = w.Claim(ctx, t, tenant.Name(c.Name), c.Group)
+		}
+	case c.Op == opRelease:
+		var t tenant.ID
+		if t, err = id(); err == nil {
+			err = w.Release(ctx, t)
+		}
+	case c.Op == opReport && c.Members != nil:
+		err = w.ReportMembers(ctx, c.Group, *c.Members)
+	case c.Op == opCreateGroup && c.Policy != nil:
+		a.Group, err = w.CreateGroup(ctx, c.Name, c.Voters, *c.Policy)
+	case c.Op == opFounded:
+		err = w.SetFounded(ctx, c.Group)
+	default:
+		err = wire.NewError(wire.CodeBadRequest, "the call %q is not known here: this node may be older than the one that asks", c.Op)
+	}
+	if err != nil {
+		return a, catalogue.AsWire(err)
+	}
+	return a, nil
+}
+
+// callSystem has a call made by the primary of the system group, whoever that is.
+func (n *Node) callSystem(ctx context.Context, c *systemCall) (systemAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, bookmarkPatience)
+	defer cancel()
+	h := n.groups.get(systemGroup)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		l, err := h.awaitLeader(ctx)
+		var a systemAnswer
+		switch {
+		case err != nil:
+		case l.Primary:
+			a, err = n.makeCall(ctx, c)
+		default:
+			a, err = n.sendCall(ctx, string(l.Leader), c)
+		}
+		// All calls can be made again: so also one of which it is not known what became of it.
+		var w *wire.Error
+		if err == nil || errors.As(err, &w) && w.Code != wire.CodeNotPrimary && w.Code != wire.CodeUnknownOutcome && w.Code != wire.CodeNotReady {
+			return a, err
+		}
+		if ctx.Err() == nil {
+			pause(ctx, wait)
+		}
+		if ctx.Err() != nil {
+			return a, wire.NewError(wire.CodeNotReady, "the cluster's catalogue can't be changed now: %w", err)
+		}
+	}
+}
+
+// sendCall sends a call to another node.
+func (n *Node) sendCall(ctx context.Context, node string, c *systemCall) (systemAnswer, error) {
+	var a systemAnswer
+	b, err := json.Marshal(c)
+	if err != nil {
+		return a, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+node+pathSystemCall, bytes.NewReader(b))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := n.net.HTTPTransport().RoundTrip(req)
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("node %s answers %s", node, resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCall)).Decode(&a); err != nil {
+		return a, fmt.Errorf("answer of node %s: %w", node, err)
+	}
+	if a.Error != nil {
+		return a, wire.NewError(a.Error.Code, "%s", a.Error.Message)
+	}
+	return a, nil
+}
+
+const maxCall = 1 << 20 // bytes
+
+// internalRoutes is what other nodes may ask beside the API.
+func (n *Node) internalRoutes() map[string]http.Handler {
+	return map[string]http.Handler{
+		"POST " + pathSystemCall: http.HandlerFunc(n.serveCall),
+		copies.Prefix:            n.copies,
+	}
+}
+
+func (n *Node) serveCall(w http.ResponseWriter, r *http.Request) {
+	var (
+		c systemCall
+		a systemAnswer
+	)
+	err := json.NewDecoder(io.LimitReader(r.Body, maxCall)).Decode(&c)
+	if err != nil {
+		err = wire.NewError(wire.CodeBadJSON, "%w", err)
+	} else if perr := n.groups.get(systemGroup).log().Primary(); perr != nil {
+		err = leaderError(perr)
+	} else {
+		a, err = n.makeCall(r.Context(), &c)
+	}
+	if err != nil {
+		e := wire.AsError(err)
+		a.Error = &systemError{e.Code, e.Error()}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(a) // who asked is gone if this fails
+}
+
+// claim gives the name to the tenant, which is to be in the group.
+func (n *Node) claim(ctx context.Context, id tenant.ID, name tenant.Name, group wire.GroupID) error {
+	_, err := n.callSystem(ctx, &systemCall{Op: opClaim, Tenant: id.String(), Name: string(name), Group: group})
+	return err
+}
+
+// releaseLater frees the name of a tenant that is gone: at once, or, if that can't be, when heal comes by.
+func (n *Node) releaseLater(ctx context.Context, id tenant.ID) {
+	if _, err := n.callSystem(context.WithoutCancel(ctx), &systemCall{Op: opRelease, Tenant: id.String()}); err != nil {
+		n.log.Warn("the name of a tenant that is gone stays taken for now", "id", id, "error", err)
+	}
+}
+
+// announce makes a node known to the cluster.
+func (n *Node) announce(ctx context.Context, nd catalogue.Node) error {
+	_, err := n.callSystem(ctx, &systemCall{Op: opAnnounce, Node: &nd})
+	return err
+}
