@@ -81,6 +81,7 @@ type parts struct {
 	askers      *peers       // for all other questions
 	reads       *rounds      // of the primary
 	remoteReads *rounds      // of other nodes
+	hints       *hints
 
 	window    int                      // of proposals that raft's channel surely has room for
 	waiting   chan struct{}            // holds one: proposals wait for raft
@@ -164,6 +165,7 @@ func (g *Group) runNetwork() (end func()) {
 	var wg sync.WaitGroup
 	wg.Go(p.net.inbox.run)
 	wg.Go(func() { g.answerQuestions(ctx, p.confirming) })
+	wg.Go(func() { p.hints.run(ctx) })
 	for _, asking := range []*peers{p.confirmers, p.askers} {
 		asking.begin(ctx)
 		wg.Go(func() { asking.wait(ctx) })
@@ -343,6 +345,7 @@ func (g *Group) openTransport(logger hclog.Logger) error {
 	p.askers = newPeers(p.links, 2*g.cfg.HeartbeatTimeout)
 	p.reads = newRounds(g.confirmRound)
 	p.remoteReads = newRounds(g.remoteRound)
+	p.hints = newHints(g)
 	return nil
 }
 

@@ -127,8 +127,12 @@ func (g *Group) finish(p *proposal, response any, err error) {
 	g.proposals.Lock()
 	g.proposals.count--
 	g.proposals.bytes -= int64(len(p.entry))
+	last := g.proposals.count == 0
 	g.proposals.Unlock()
 	p.done(response, err)
+	if last && g.run.hints != nil {
+		wake(g.run.hints.wake)
+	}
 }
 
 // refusal is a proposal that was not taken.

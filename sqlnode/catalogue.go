@@ -3,6 +3,8 @@ package sqlnode
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nearsql/nearsql/leader"
@@ -167,14 +169,13 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	if err := catalogue.Migrate(ctx, db); err != nil {
 		return err
 	}
-	if n.id.Joined {
-		return nil
-	}
-	w := n.writer()
-	if err := w.Bootstrap(ctx, n.id.Cluster, n.self()); err != nil {
+	if _, err := n.cat.Refresh(ctx, db); err != nil {
 		return err
 	}
-	return w.SetFounded(ctx, defaultGroup)
+	if n.id.Joined || n.cat.View().Cluster != "" {
+		return nil // also where a recovery has given the cluster another id since
+	}
+	return n.writer().Bootstrap(ctx, n.id.Cluster, n.self())
 }
 
 func (n *Node) writer() *catalogue.Writer { return catalogue.NewWriter(localDB{n}, n.cfg.Now) }
@@ -237,9 +238,14 @@ func (n *Node) tryReady(ctx context.Context) error {
 	if n.cat.View().Version == 0 {
 		return errors.New("the catalogue is empty yet")
 	}
+	for _, g := range n.cat.View().Groups() {
+		if slices.Contains(g.Voters, n.id.Node) && n.groups.get(g.ID) == nil {
+			return fmt.Errorf("group %s is not open yet", g.Name)
+		}
+	}
 	for _, h := range n.groups.all() {
-		if _, err := h.awaitLeader(late); err != nil {
-			return err
+		if l, err := h.awaitLeader(late); err != nil || n.net == nil && !l.Primary {
+			return errors.Join(fmt.Errorf("group %d has no primary that this node knows of", h.id), err)
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,6 +22,7 @@ type groups struct {
 	cfg     *Config
 	budget  *pagestore.Budget
 	network leader.Network                // nil for a node on its own
+	led     func()                        // is told when the leadership of a group changes
 	fetch   func(*hosted) *copies.Fetcher // nil for a node on its own
 
 	list atomic.Pointer[[]*hosted] // by id; never changed in place
@@ -58,7 +58,7 @@ func (g *groups) get(id wire.GroupID) *hosted {
 
 // onDisk lists the groups that have files.
 func (g *groups) onDisk() ([]wire.GroupID, error) {
-	entries, err := os.ReadDir(filepath.Join(g.cfg.DataDir, "groups"))
+	entries, err := g.cfg.FS.ReadDir("groups.list", filepath.Join(g.cfg.DataDir, "groups"))
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -86,6 +86,7 @@ func (g *groups) add(id wire.GroupID, founders []leader.NodeID) (*hosted, error)
 	if err != nil {
 		return nil, fmt.Errorf("group %d: %w", id, err)
 	}
+	h.led = g.led
 	if g.fetch != nil {
 		h.fetcher = g.fetch(h)
 	}
@@ -152,13 +153,16 @@ func (g *groups) leave(h *hosted) error {
 	h.stop()
 	<-over
 	dir := groupDir(g.cfg.DataDir, h.id)
-	return os.Rename(dir, dir+leftInfix+strconv.FormatInt(g.cfg.Now().UnixMilli(), 10))
+	if err := g.cfg.FS.Rename("groups.leave", dir, dir+leftInfix+strconv.FormatInt(g.cfg.Now().UnixMilli(), 10)); err != nil {
+		return err
+	}
+	return g.cfg.FS.SyncDir("groups.syncdir", filepath.Dir(dir))
 }
 
 // clearLeft removes the files of groups that were left longer than the grace period ago.
 func (g *groups) clearLeft() error {
 	dir := filepath.Join(g.cfg.DataDir, "groups")
-	entries, err := os.ReadDir(dir)
+	entries, err := g.cfg.FS.ReadDir("groups.list", dir)
 	if err != nil {
 		return err
 	}
@@ -170,7 +174,7 @@ func (g *groups) clearLeft() error {
 			continue
 		}
 		if ms, err := strconv.ParseInt(at, 10, 64); err == nil && ms < before {
-			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+			errs = append(errs, g.cfg.FS.RemoveAll("groups.remove", filepath.Join(dir, e.Name())))
 		}
 	}
 	return errors.Join(errs...)

@@ -37,6 +37,7 @@ type hosted struct {
 	open    func(founders []leader.NodeID) (*leader.Group, error) // makes the log's next life
 	current atomic.Pointer[life]
 	fresh   *freshness
+	led     func()             // is told when the leadership changes; may be nil
 	fetcher *copies.Fetcher    // nil for a node on its own
 	stop    context.CancelFunc // ends run; set when it runs
 }
@@ -252,6 +253,9 @@ func (h *hosted) watchLeadership(ctx context.Context) {
 			h.pages.LostPrimary()
 		}
 		term = l.Term
+		if h.led != nil {
+			h.led()
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nearsql/nearsql/cluster"
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/leader"
 	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/copies"
@@ -65,10 +67,11 @@ func New(cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	for _, d := range []string{"", "groups", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(cfg.DataDir, d), 0o700); err != nil {
-			return nil, fmt.Errorf("data directory: %w", err)
-		}
+	if err := os.MkdirAll(filepath.Join(cfg.DataDir, "tmp"), 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := disk.MkdirAllDurable(cfg.FS, "groups.mkdir", filepath.Join(cfg.DataDir, "groups"), 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	n := &Node{cfg: cfg, log: cfg.Log, started: cfg.Now()}
 	if n.lock, err = lockDir(cfg.DataDir); err != nil {
@@ -117,7 +120,9 @@ func New(cfg Config) (_ *Node, err error) {
 		}()
 		network = overCluster{n.net}
 	}
+	n.keeper = newKeeper(n)
 	n.groups = newGroups(&n.cfg, budget, network)
+	n.groups.led = n.keeper.changed
 	if n.net != nil {
 		n.copies = copies.NewServer(copies.ServerConfig{Groups: n.groups, Log: cfg.Log})
 		n.groups.fetch = n.newFetcher
@@ -127,7 +132,6 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n.cat = catalogue.NewDirectory()
 	n.dir = newDirectory()
-	n.keeper = newKeeper(n)
 	n.engine = engine.New(engine.Config{
 		MaxOpen: cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax,
 		Log: cfg.Log, Now: cfg.Now, Guard: guard,
@@ -157,26 +161,25 @@ func New(cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// openGroups opens the groups that are on disk; the node that makes a cluster makes the first two.
+// openGroups opens the groups that are on disk, and that of the catalogue. The node that makes a cluster makes that
+// one, once; all others follow from what the catalogue says.
 func (n *Node) openGroups() error {
 	ids, err := n.groups.onDisk()
 	if err != nil {
 		return err
 	}
 	var founders []leader.NodeID
-	switch {
-	case !n.id.Joined:
-		founders = []leader.NodeID{leader.NodeID(n.id.Node)}
-		if len(ids) < 2 {
-			ids = []wire.GroupID{systemGroup, defaultGroup}
+	if !slices.Contains(ids, systemGroup) {
+		ids = append([]wire.GroupID{systemGroup}, ids...)
+		if !n.id.Joined {
+			founders = []leader.NodeID{leader.NodeID(n.id.Node)}
 		}
-	case len(ids) == 0:
-		ids = []wire.GroupID{systemGroup}
 	}
 	for _, id := range ids {
 		if _, err := n.groups.add(id, founders); err != nil {
 			return err
 		}
+		founders = nil // what else is on disk was made before
 	}
 	return nil
 }

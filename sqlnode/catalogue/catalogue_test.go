@@ -101,7 +101,7 @@ func TestClaims(t *testing.T) {
 		t.Error(e)
 	}
 	want[*ClaimError](t, w.Claim(ctx, a, "a", 1), wire.CodeTenantExists)
-	want[*NoSuchGroupError](t, w.Claim(ctx, b, "b", 77), wire.CodeNotFound)
+	want[*NoSuchGroupError](t, w.Claim(ctx, b, "b", 77), wire.CodeNoSuchGroup)
 	want[*tenant.NameError](t, w.Claim(ctx, b, "system", 2), wire.CodeBadName)
 	want[*tenant.NameError](t, w.Claim(ctx, b, "B", 2), wire.CodeBadName)
 	want[*InvalidError](t, w.Claim(ctx, tenant.SystemID(), "b", 2), wire.CodeBadRequest)
@@ -165,9 +165,9 @@ func TestNodes(t *testing.T) {
 		want[*InvalidError](t, w.Announce(ctx, m), wire.CodeBadRequest)
 	}
 
-	want[*NoSuchNodeError](t, w.SetNodeState(ctx, "n7", NodeDraining), wire.CodeNotFound)
+	want[*NoSuchNodeError](t, w.SetNodeState(ctx, "n7", NodeDraining), wire.CodeNoSuchNode)
 	want[*InvalidError](t, w.SetNodeState(ctx, "n2", "gone"), wire.CodeBadRequest)
-	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeBadRequest)
+	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeConflict)
 	for _, s := range []NodeState{NodeDraining, NodeDraining, NodeActive, NodeRemoving, NodeActive, NodeDraining, NodeRemoving} {
 		ok(t, w.SetNodeState(ctx, "n2", s))
 		if got, _ := load(t, db).Node("n2"); got.State != s || got.ClusterAddr != n.ClusterAddr {
@@ -181,21 +181,21 @@ func TestNodes(t *testing.T) {
 		ok(t, w.ReportMembers(ctx, 2, Members{Voters: voters, Learners: learners, Primary: "n1", Term: 1, Index: index}))
 	}
 	members(1, []string{"n1", "n2"}, nil)
-	if e := want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeBadRequest); !slices.Equal(e.Groups, []string{"default"}) {
+	if e := want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeConflict); !slices.Equal(e.Groups, []string{"default"}) {
 		t.Error(e)
 	}
 	members(2, []string{"n1"}, []string{"n2"})
-	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeBadRequest)
+	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeRemoved), wire.CodeConflict)
 	members(3, []string{"n1", "n22", "xn2"}, []string{"-n2-"})
 	ok(t, w.SetNodeState(ctx, "n2", NodeRemoved))
 	ok(t, w.SetNodeState(ctx, "n2", NodeRemoved))
 	want[*RemovedError](t, w.Announce(ctx, n), wire.CodeForbidden)
-	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeActive), wire.CodeBadRequest)
+	want[*NodeStateError](t, w.SetNodeState(ctx, "n2", NodeActive), wire.CodeConflict)
 	ok(t, w.Announce(ctx, testNode("n3", "ams")))
 	_, err := w.CreateGroup(ctx, "g", []string{"n3"}, Policy{Target: 1})
 	ok(t, err)
 	ok(t, w.SetNodeState(ctx, "n3", NodeRemoving))
-	if e := want[*NodeStateError](t, w.SetNodeState(ctx, "n3", NodeRemoved), wire.CodeBadRequest); !slices.Equal(e.Groups, []string{"g"}) { // declared alone
+	if e := want[*NodeStateError](t, w.SetNodeState(ctx, "n3", NodeRemoved), wire.CodeConflict); !slices.Equal(e.Groups, []string{"g"}) { // declared alone
 		t.Error(e)
 	}
 }
@@ -215,9 +215,9 @@ func TestGroups(t *testing.T) {
 		t.Fatalf("groups %d, %d", id, again)
 	}
 	_, err = w.CreateGroup(ctx, "g", []string{"n2"}, three)
-	want[*GroupExistsError](t, err, wire.CodeBadRequest)
+	want[*GroupExistsError](t, err, wire.CodeConflict)
 	_, err = w.CreateGroup(ctx, "h", []string{"n2", "n7"}, three)
-	if e := want[*NotEligibleError](t, err, wire.CodeBadRequest); !slices.Equal(e.IDs, []string{"n7"}) {
+	if e := want[*NotEligibleError](t, err, wire.CodeConflict); !slices.Equal(e.IDs, []string{"n7"}) {
 		t.Error(e)
 	}
 	for _, bad := range []struct {
@@ -234,20 +234,20 @@ func TestGroups(t *testing.T) {
 		t.Error(next)
 	}
 
-	want[*NotFoundedError](t, w.SetVoters(ctx, 3, []string{"n1"}, []string{"n2", "n3"}), wire.CodeBadRequest)
-	want[*NoSuchGroupError](t, w.SetFounded(ctx, 9), wire.CodeNotFound)
-	want[*NoSuchGroupError](t, w.SetVoters(ctx, 9, []string{"n1"}, []string{"n1"}), wire.CodeNotFound)
-	want[*NoSuchGroupError](t, w.SetPolicy(ctx, 9, three), wire.CodeNotFound)
+	want[*NotFoundedError](t, w.SetVoters(ctx, 3, []string{"n1"}, []string{"n2", "n3"}), wire.CodeConflict)
+	want[*NoSuchGroupError](t, w.SetFounded(ctx, 9), wire.CodeNoSuchGroup)
+	want[*NoSuchGroupError](t, w.SetVoters(ctx, 9, []string{"n1"}, []string{"n1"}), wire.CodeNoSuchGroup)
+	want[*NoSuchGroupError](t, w.SetPolicy(ctx, 9, three), wire.CodeNoSuchGroup)
 	ok(t, w.SetFounded(ctx, 3))
 	ok(t, w.SetFounded(ctx, 3))
 	_, err = w.CreateGroup(ctx, "g", []string{"n2", "n3"}, three) // founded since: it is another's
-	want[*GroupExistsError](t, err, wire.CodeBadRequest)
+	want[*GroupExistsError](t, err, wire.CodeConflict)
 	ok(t, w.SetNodeState(ctx, "n2", NodeDraining))
 	ok(t, w.SetNodeState(ctx, "n4", NodeDraining))
-	if e := want[*VotersChangedError](t, w.SetVoters(ctx, 3, []string{"n1"}, []string{"n2"}), wire.CodeBadRequest); !slices.Equal(e.Have, []string{"n2", "n3"}) {
+	if e := want[*VotersChangedError](t, w.SetVoters(ctx, 3, []string{"n1"}, []string{"n2"}), wire.CodeConflict); !slices.Equal(e.Have, []string{"n2", "n3"}) {
 		t.Error(e)
 	}
-	want[*NotEligibleError](t, w.SetVoters(ctx, 3, []string{"n2", "n3", "n4"}, []string{"n2", "n3"}), wire.CodeBadRequest)
+	want[*NotEligibleError](t, w.SetVoters(ctx, 3, []string{"n2", "n3", "n4"}, []string{"n2", "n3"}), wire.CodeConflict)
 	ok(t, w.SetVoters(ctx, 3, []string{"n3", "n2", "n1"}, []string{"n3", "n2"})) // n2 drains, and is there already
 	ok(t, w.SetVoters(ctx, 3, []string{"n3", "n2", "n1"}, []string{"n3", "n2"}))
 	ok(t, w.SetPolicy(ctx, 3, Policy{Target: 5, Pinned: true, Region: "eu"}))
@@ -285,7 +285,7 @@ func TestReports(t *testing.T) {
 		}
 	}
 	want[*InvalidError](t, w.ReportMembers(t.Context(), 2, Members{Term: 1}), wire.CodeBadRequest)
-	want[*NoSuchGroupError](t, w.ReportMembers(t.Context(), 8, first), wire.CodeNotFound)
+	want[*NoSuchGroupError](t, w.ReportMembers(t.Context(), 8, first), wire.CodeNoSuchGroup)
 }
 
 // TestLostAnswers does each operation once with its answer lost and once again, and wants what one

@@ -123,10 +123,12 @@ func codeOf(err error) (wire.Code, bool) {
 		{wire.CodeTenantExists, is[*tenant.ExistsError](err) || is[*ClaimError](err)},
 		{wire.CodeNoSuchTenant, is[*tenant.NoSuchTenantError](err)},
 		{wire.CodeBadName, is[*tenant.NameError](err)},
-		{wire.CodeNotFound, is[*NoSuchNodeError](err) || is[*NoSuchGroupError](err)},
+		{wire.CodeNoSuchNode, is[*NoSuchNodeError](err)},
+		{wire.CodeNoSuchGroup, is[*NoSuchGroupError](err)},
 		{wire.CodeForbidden, is[*RemovedError](err) || is[*IncarnationError](err) || is[*OtherClusterError](err)},
-		{wire.CodeBadRequest, is[*NodeStateError](err) || is[*GroupExistsError](err) || is[*VotersChangedError](err) ||
-			is[*NotFoundedError](err) || is[*NotEligibleError](err) || is[*InvalidError](err)},
+		{wire.CodeConflict, is[*NodeStateError](err) || is[*GroupExistsError](err) || is[*VotersChangedError](err) ||
+			is[*NotFoundedError](err) || is[*NotEligibleError](err)},
+		{wire.CodeBadRequest, is[*InvalidError](err)},
 		{wire.CodeNotReady, is[*SchemaError](err)},
 	} {
 		if c.is {
