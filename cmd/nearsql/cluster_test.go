@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearsql/nearsql/sqlnode/client"
+	"github.com/nearsql/nearsql/sqlnode/client/clienttest"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 )
 
@@ -53,6 +55,20 @@ func TestNodeCommands(t *testing.T) {
 	nearsql("", "node", "remove", "fra-1", "--yes", "--wait=false").want(t, 0, "removing node fra-1\n", "")
 	nearsql("", "node", "remove", "lon-1", "--timeout", "1ms").want(t, 1, "", "still a voter of system") // not alive: nobody is asked
 	nearsql("", "node", "remove", "par-1", "--yes").want(t, 3, "", "NO_SUCH_NODE")
+
+	// A node is removed when the cluster does not know it any more, and not before.
+	n.Cluster.Set([]httpapi.NodeInfo{{ID: "lon-1", State: "removing", Groups: []string{"system:learner"}}}, nil)
+	c, err := client.New(n.URL, client.Options{Token: clienttest.Token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseIdle()
+	for i := range 3 {
+		done, stands, err := removed(c, "lon-1")(t.Context())
+		if err != nil || done != (i == 2) || !done && stands != "still a member of system:learner" {
+			t.Errorf("look %d: %v, %q, %v", i, done, stands, err)
+		}
+	}
 }
 
 func TestGroupCommands(t *testing.T) {

@@ -159,7 +159,7 @@ func nodeRemoveCommand(s stdio) *cli.Command {
 		Name:        "remove",
 		Usage:       "Drain a node, and forget it",
 		ArgsUsage:   "NODE",
-		Description: "For a node that does not come back, or is not to. A node that was removed joins again only with an empty data directory.",
+		Description: "For a node that does not come back, or is not to.",
 		Flags:       append(append(clientFlags(), &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "don't ask"}), waitFlags()...),
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
 			id := c.Args().First()

@@ -2,7 +2,10 @@ package httpapi
 
 import (
 	"compress/gzip"
+	"errors"
+	"io"
 	"net/http"
+	"time"
 
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -68,7 +71,7 @@ func (h *Handler) importTenant(w http.ResponseWriter, r *http.Request) error {
 	if r.Header["Content-Encoding"] == nil {
 		e.length = r.ContentLength
 	}
-	return h.anywhere(w, r, e, func() error {
+	err = h.anywhere(w, r, e, func() error {
 		o, err := h.resolve(r.Context(), &o)
 		if err != nil {
 			return err
@@ -83,6 +86,28 @@ func (h *Handler) importTenant(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Location", "/v1/tenants/"+name)
 		return h.writeJSON(w, r, http.StatusCreated, t)
 	})
+	if sent := (sentError{}); err == nil || !h.internal || !e.stream.touched() || errors.As(err, &sent) {
+		return err
+	}
+	return refuseRest(w, e.stream, err)
+}
+
+// restTime is how long a node goes on sending a body after it was told that nobody wants it.
+const restTime = 5 * time.Second
+
+// refuseRest answers a node with err in the midst of a body, and takes what still comes: net/http would close the
+// connection, and the node could find that out before it has the answer.
+func refuseRest(w http.ResponseWriter, body io.Reader, err error) error {
+	writeError(w, clientError(err))
+	c := http.NewResponseController(w)
+	if c.Flush() == nil && c.SetReadDeadline(time.Now().Add(restTime)) == nil {
+		for until := time.Now().Add(restTime); time.Now().Before(until); {
+			if _, err := io.CopyN(io.Discard, body, 1<<20); err != nil {
+				break
+			}
+		}
+	}
+	return sentError{err}
 }
 
 // clientErrorOr is the code of err if it is one for clients, else code.

@@ -32,10 +32,12 @@ func appendLZ4(dst, src []byte, limit int) (_ []byte, ok bool) {
 			si += 1 + (si-anchor)>>6 // faster where nothing is found
 			continue
 		}
-		for si > anchor && ref > 0 && src[si-1] == src[ref-1] {
-			si, ref = si-1, ref-1
-		}
+		// Forward first: so the match reaches beyond si however far back it begins, and no position is looked
+		// at twice, where it would be found to equal itself.
 		n := lz4MinMatch + equalLength(src, ref+lz4MinMatch, si+lz4MinMatch, end)
+		for si > anchor && ref > 0 && src[si-1] == src[ref-1] {
+			si, ref, n = si-1, ref-1, n+1
+		}
 		if len(dst)-begin+si-anchor >= limit {
 			return dst[:begin], false
 		}

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/pierrec/lz4/v4"
@@ -68,6 +69,28 @@ func TestLZ4(t *testing.T) {
 			}
 		}
 		if what := checkLZ4(src[:size]); what != "" {
+			t.Fatal(what)
+		}
+	})
+}
+
+// TestLZ4End packs what has nothing to find for long, so that positions are passed over, and then a copy just before the end:
+// the match is found late, and reaches further back than forward.
+func TestLZ4End(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		random := func(n int) []byte {
+			b := make([]byte, n)
+			for i := range b {
+				b[i] = byte(rng.Uint32())
+			}
+			return b
+		}
+		src := random(rapid.IntRange(400, 4000).Draw(t, "literals"))
+		from := rapid.IntRange(0, len(src)-40).Draw(t, "from")
+		src = append(src, src[from:from+rapid.IntRange(4, 40).Draw(t, "copied")]...)
+		src = append(src, random(rapid.IntRange(0, 24).Draw(t, "tail"))...)
+		if what := checkLZ4(src); what != "" {
 			t.Fatal(what)
 		}
 	})
