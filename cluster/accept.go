@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -167,6 +168,10 @@ func (n *Net) noteRefusal(raw net.Conn, err error) {
 	}
 	warn, more := n.count.refuse(r.code, time.Now())
 	if warn {
-		n.log.Warn("connection refused", "from", r.from, "remote", raw.RemoteAddr(), "reason", r.code.String(), "detail", printable(r.text, textMax), "not_logged", more)
+		level := slog.LevelWarn
+		if r.code == CodeUnknownGroup {
+			level = slog.LevelInfo // a group that this node is about to open, or has left: it passes
+		}
+		n.log.Log(context.Background(), level, "connection refused", "from", r.from, "remote", raw.RemoteAddr(), "reason", r.code.String(), "detail", printable(r.text, textMax), "not_logged", more)
 	}
 }

@@ -24,7 +24,9 @@ func (s clusterService) Nodes(ctx context.Context) ([]httpapi.NodeInfo, error) {
 	heard := s.contacts()
 	list := make([]httpapi.NodeInfo, 0, len(v.Nodes()))
 	for _, nd := range v.Nodes() {
-		list = append(list, s.info(v, nd, heard))
+		if nd.State != catalogue.NodeRemoved {
+			list = append(list, s.info(v, nd, heard))
+		}
 	}
 	return list, nil
 }
@@ -35,19 +37,28 @@ func (s clusterService) Node(ctx context.Context, id string) (httpapi.NodeInfo, 
 		return httpapi.NodeInfo{}, err
 	}
 	v := s.n.cat.View()
-	nd, ok := v.Node(id)
+	nd, ok := knownNode(v, id)
 	if !ok {
 		return httpapi.NodeInfo{}, wire.NewError(wire.CodeNoSuchNode, "no node has the id %q", id)
 	}
 	return s.info(v, nd, s.contacts()), nil
 }
 
+// knownNode is a node that was not removed. Of others the catalogue keeps only that they never come back.
+func knownNode(v *catalogue.View, id string) (catalogue.Node, bool) {
+	nd, ok := v.Node(id)
+	return nd, ok && nd.State != catalogue.NodeRemoved
+}
+
 // contacts is when this node last heard of others, by the groups that it leads.
 func (s clusterService) contacts() map[string]time.Time {
 	heard := map[string]time.Time{}
 	for _, h := range s.n.groups.all() {
+		if h.log().Primary() != nil {
+			continue
+		}
 		for _, p := range h.log().Stats().Peers {
-			if p.LastContact.After(heard[string(p.ID)]) {
+			if at, ok := heard[string(p.ID)]; !ok || p.LastContact.After(at) {
 				heard[string(p.ID)] = p.LastContact
 			}
 		}
@@ -58,12 +69,16 @@ func (s clusterService) contacts() map[string]time.Time {
 func (s clusterService) info(v *catalogue.View, nd catalogue.Node, heard map[string]time.Time) httpapi.NodeInfo {
 	i := httpapi.NodeInfo{ID: nd.ID, PoP: nd.PoP, Region: nd.Region, Labels: nd.Labels, State: string(nd.State), ClusterAddr: nd.ClusterAddr,
 		PublicURL: nd.PublicURL, Joined: nd.Joined, Self: nd.ID == s.n.id.Node, Groups: []string{}}
-	if i.Self {
+	t, led := heard[nd.ID]
+	switch {
+	case i.Self:
 		i.Connected = true
-	} else if s.n.net != nil {
+	case led: // connections outlive a node that died; a primary hears of its members all the time
+		i.Connected = s.n.cfg.Now().Sub(t) < max(3*time.Second, 3*s.n.cfg.HeartbeatTimeout)
+	case s.n.net != nil:
 		i.Connected = s.n.net.Connected(nd.ID)
 	}
-	if t, ok := heard[nd.ID]; ok && !t.IsZero() {
+	if !t.IsZero() {
 		i.LastContact = &t
 	}
 	for _, g := range v.Groups() {
@@ -83,7 +98,7 @@ func (s clusterService) SetNodeState(ctx context.Context, id, state string) erro
 		return err
 	}
 	v := s.n.cat.View()
-	if _, ok := v.Node(id); !ok {
+	if _, ok := knownNode(v, id); !ok {
 		return wire.NewError(wire.CodeNoSuchNode, "no node has the id %q", id)
 	}
 	if state != httpapi.NodeActive && !otherActive(v, id) {

@@ -97,6 +97,9 @@ func (n *Node) locate(ctx context.Context, name string) (*resident, error) {
 	if known || err != nil {
 		return r, err
 	}
+	if r, err := n.prove(ctx, nm); r != nil || err != nil {
+		return r, err
+	}
 	if _, gone := n.cat.View().Gone(nm); gone {
 		return nil, wire.NewError(wire.CodeTenantDeleted, "tenant %q was deleted", name)
 	}
@@ -128,6 +131,24 @@ func (n *Node) look(name tenant.Name) (r *resident, known bool, err error) {
 		return nil, true, err
 	}
 	return nil, false, nil
+}
+
+// prove finds a tenant that the catalogue has and this node's copy of its group does not show, as that was
+// when it was called: after a start, and on a primary that was deposed, the copy is behind. It returns nil if there is none.
+func (n *Node) prove(ctx context.Context, name tenant.Name) (*resident, error) {
+	t, ok := n.cat.View().Tenant(name)
+	if !ok {
+		return nil, nil
+	}
+	h := n.groups.get(t.Group)
+	if h == nil {
+		return nil, nil
+	}
+	if err := (quorum{h: h, anywhere: true}).applied(ctx); err != nil {
+		return nil, n.elsewhere(h, err)
+	}
+	r, _, err := n.look(name)
+	return r, err
 }
 
 // memberOf is a node that can answer for a group that is not here: its primary as last heard of, or a voter.

@@ -36,10 +36,12 @@ type hosted struct {
 
 	open    func(founders []leader.NodeID) (*leader.Group, error) // makes the log's next life
 	current atomic.Pointer[life]
-	fresh   *freshness
-	led     func()             // is told when the leadership changes; may be nil
-	fetcher *copies.Fetcher    // nil for a node on its own
-	stop    context.CancelFunc // ends run; set when it runs
+	// skipConfirm is set by tests alone: reads then don't ask the voters, to see that this is found out.
+	skipConfirm atomic.Bool
+	fresh       *freshness
+	led         func()             // is told when the leadership changes; may be nil
+	fetcher     *copies.Fetcher    // nil for a node on its own
+	stop        context.CancelFunc // ends run; set when it runs
 }
 
 // life is the log from one start to its end; rarely, a group has several (leader.ErrRunAgain).
@@ -101,6 +103,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 			Network: network, InitialVoters: founders, MayChange: h.whole,
 			// The stores' own bounds come first; here they only must not be in the way.
 			QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
+			TrailingBytes:    min(cfg.CheckpointBytes, 16<<20),
 			HeartbeatTimeout: timeout, ElectionTimeout: timeout, LeaseTimeout: timeout / 2,
 			DrainTimeout: max(cfg.ShutdownGrace/2, time.Second),
 		})

@@ -3,6 +3,7 @@ package sqlnode
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -97,8 +98,7 @@ func askToJoin(ctx context.Context, cfg *Config, addrs []string, req cluster.Joi
 		if err == nil {
 			return answer, nil
 		}
-		var refused *cluster.JoinError
-		if errors.As(err, &refused) && refused.Code != cluster.JoinBusy && refused.Code != cluster.JoinFailed {
+		if hopeless(err) {
 			return answer, err
 		}
 		cfg.Log.Info("not joined yet", "asked", j.Addr, "error", err)
@@ -108,6 +108,23 @@ func askToJoin(ctx context.Context, cfg *Config, addrs []string, req cluster.Joi
 		case <-time.After(min(time.Duration(try+1)*100*time.Millisecond, 2*time.Second)):
 		}
 	}
+}
+
+// hopeless says that no later try can end otherwise.
+func hopeless(err error) bool {
+	var (
+		no      *cluster.JoinError
+		refused *cluster.RefusedError
+		verify  *tls.CertificateVerificationError
+		alert   tls.AlertError
+	)
+	switch {
+	case errors.As(err, &no):
+		return no.Code != cluster.JoinBusy && no.Code != cluster.JoinFailed
+	case errors.As(err, &refused):
+		return refused.Code != cluster.CodeBusy && refused.Code != cluster.CodeStopping
+	}
+	return errors.As(err, &verify) || errors.As(err, &alert)
 }
 
 // advertised is where other nodes reach this one; "" if only the listener knows.

@@ -27,6 +27,9 @@ func (q quorum) Confirm(ctx context.Context) error {
 
 // applied returns when this node's log has all that was answered, by any node, before the call.
 func (q quorum) applied(ctx context.Context) error {
+	if q.h.skipConfirm.Load() {
+		return nil
+	}
 	log := q.h.log()
 	ask := log.ReadIndex
 	if q.anywhere {

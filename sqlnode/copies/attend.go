@@ -79,6 +79,7 @@ func (f *Fetcher) facts(ctx context.Context, a pagestore.Ailing, m Membership) F
 	for _, o := range m.Others {
 		if o.Voter {
 			facts.Voters++
+			facts.Heirs++
 		}
 	}
 	if facts.Fault != Rotten && facts.Fault != Diverged {

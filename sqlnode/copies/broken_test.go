@@ -72,7 +72,7 @@ func TestResume(t *testing.T) {
 		if n := first.server.Stats.Resumed.Load(); n != 5 {
 			t.Errorf("the source went on %d times", n)
 		}
-		if n := len(first.server.kept.mu.pins); n != 0 {
+		if n := first.server.kept.count(); n != 0 {
 			t.Errorf("%d states are kept", n)
 		}
 	})
@@ -127,12 +127,12 @@ func TestSourceForgets(t *testing.T) {
 		}
 		stop := last.fetch()
 		time.Sleep(30 * time.Second)
-		if n := len(first.server.kept.mu.pins); n != 1 {
+		if n := first.server.kept.count(); n != 1 {
 			t.Errorf("%d states are kept", n)
 		}
 		f.exec(1, "insert into t values(1)")
 		time.Sleep(50 * time.Second)
-		if n := len(first.server.kept.mu.pins); n != 0 {
+		if n := first.server.kept.count(); n != 0 {
 			t.Errorf("%d states are kept after %s", n, first.server.cfg.KeepFor)
 		}
 		first.set(func() { first.down = false })
@@ -336,6 +336,15 @@ func TestKeptIsBounded(t *testing.T) {
 	bubble(t, 2, func(t *testing.T, f *fleet) {
 		first := f.nodes[0]
 		f.big(2 << 20)
+		gone := request{group: groupID, tenant: id(1), fetch: "a", tag: "1-00", offset: 5}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", gone.url(first.name).String(), nil)
+		must(t, err)
+		r, err := f.transport().RoundTrip(req)
+		must(t, err)
+		if e := readRefusal(first.name, r); e.Code != CodeGone {
+			t.Errorf("got %v", e)
+		}
+		r.Body.Close()
 		for i := range 30 {
 			q := request{group: groupID, tenant: id(1), fetch: fmt.Sprint(i)}
 			req, err := http.NewRequestWithContext(t.Context(), "GET", q.url(first.name).String(), nil)
@@ -344,12 +353,12 @@ func TestKeptIsBounded(t *testing.T) {
 			must(t, err)
 			r.Body.Close()
 			synctest.Wait()
-			if n := len(first.server.kept.mu.pins); n > 8 || n != first.server.kept.mu.idle {
-				t.Fatalf("%d states are kept, %d nobody reads", n, first.server.kept.mu.idle)
+			if n := first.server.kept.count(); n > 8 || n < 0 {
+				t.Fatalf("%d states are kept", n)
 			}
 		}
 		time.Sleep(2 * time.Minute)
-		if n := len(first.server.kept.mu.pins); n != 0 {
+		if n := first.server.kept.count(); n != 0 {
 			t.Fatalf("%d states are kept", n)
 		}
 	})
@@ -385,4 +394,20 @@ func TestRate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// count is how many states there are; those that nobody reads are counted right.
+func (k *kept) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	idle := 0
+	for _, p := range k.mu.pins {
+		if p.cancel == nil {
+			idle++
+		}
+	}
+	if idle != k.mu.idle {
+		return -1
+	}
+	return len(k.mu.pins)
 }

@@ -203,7 +203,7 @@ func (f *Fetcher) pause(n int) time.Duration {
 func (f *Fetcher) settleHandOn(ctx context.Context, ailing []pagestore.Ailing, attempts map[wire.TenantID]*attempt) {
 	// A copy that is out of service serves no writes. One in service goes on, until another was seen to be sound.
 	want := slices.ContainsFunc(ailing, func(a pagestore.Ailing) bool { return !a.InService || attempts[a.Tenant.ID()].handOn })
-	want = want && f.cfg.Primary() && len(f.cfg.Members.Members(ctx).Others) > 0
+	want = want && f.cfg.Primary() && slices.ContainsFunc(f.cfg.Members.Members(ctx).Others, func(m Member) bool { return m.Voter })
 	if was := f.handOn.Swap(want); want && !was {
 		f.cfg.Log.Warn("this node should not lead: copies of it are to be replaced", "group", f.cfg.Group.ID())
 	}

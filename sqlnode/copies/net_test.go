@@ -11,7 +11,6 @@ import (
 // body is the body of a copy, on which faults are laid.
 type body struct {
 	io.ReadCloser
-	r     *http.Response
 	after int64 // bytes until
 	do    func() (int, error)
 	flip  bool

@@ -16,6 +16,7 @@ type Facts struct {
 	Fault   Fault
 	Others  int  // other members of the group
 	Primary bool // this node leads the group
+	Heirs   int  // other voters, of whom one could lead
 	Sound   int  // of the others, those that were seen to have a sound copy; for Rotten
 	Voters  int  // all voters of the group, this node included if it votes; for Diverged
 	Agree   int  // of the other voters, those that were seen in service past where this copy diverged; for Diverged
@@ -63,7 +64,7 @@ func Decide(f Facts) Action {
 		return Hold
 	case f.Fault != Rotten:
 		return Fetch
-	case f.Sound == 0:
+	case f.Sound == 0, f.Primary && f.Heirs == 0:
 		return Leave
 	case f.Primary:
 		return HandOn

@@ -20,7 +20,8 @@ func TestDecide(t *testing.T) {
 		{Facts{Fault: Failed, Others: 2, Primary: true}, Fetch},
 		{Facts{Fault: Rotten, Others: 2}, Leave},
 		{Facts{Fault: Rotten, Others: 2, Sound: 1}, TakeOut},
-		{Facts{Fault: Rotten, Others: 2, Sound: 1, Primary: true}, HandOn},
+		{Facts{Fault: Rotten, Others: 2, Sound: 1, Primary: true, Heirs: 1}, HandOn},
+		{Facts{Fault: Rotten, Others: 2, Sound: 2, Primary: true}, Leave}, // only learners
 		{Facts{Fault: Rotten, Others: 2, Primary: true}, Leave},
 		{Facts{Fault: Diverged, Others: 2, Voters: 3}, Hold},
 		{Facts{Fault: Diverged, Others: 2, Voters: 3, Agree: 1}, Hold},
@@ -45,6 +46,7 @@ func TestDecideHolds(t *testing.T) {
 			Primary: rapid.Bool().Draw(t, "primary"),
 		}
 		f.Sound = rapid.IntRange(0, f.Others).Draw(t, "sound")
+		f.Heirs = rapid.IntRange(0, f.Others).Draw(t, "heirs")
 		f.Agree = rapid.IntRange(0, f.Sound).Draw(t, "agree")
 		f.Voters = rapid.IntRange(f.Agree, f.Others+1).Draw(t, "voters")
 		a := Decide(f)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,8 +105,8 @@ func TestPrimaryHandsOn(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, f *fleet) {
 		f.settled()
 		first := f.nodes[0]
-		asked := 0
-		first.fetcher.cfg.HandOn = func(context.Context) { asked++ }
+		var asked atomic.Int64
+		first.fetcher.cfg.HandOn = func(context.Context) { asked.Add(1) }
 		stop := first.fetch()
 		defer stop()
 		first.rot()
@@ -113,7 +114,7 @@ func TestPrimaryHandsOn(t *testing.T) {
 			t.Fatal("it was read")
 		}
 		time.Sleep(5 * time.Second)
-		if !first.fetcher.NeedsHandOn() || asked == 0 {
+		if !first.fetcher.NeedsHandOn() || asked.Load() == 0 {
 			t.Fatal("it keeps the leadership")
 		}
 		if first.tenant(1).Failed() != nil {
@@ -150,6 +151,28 @@ func TestFailedPrimary(t *testing.T) {
 			t.Error("nothing is wrong any more")
 		}
 		f.same(f.nodes[1], first, 1)
+	})
+}
+
+// TestSourceRots: a source that meets a corrupt page of its own says so, and is not asked on and on.
+func TestSourceRots(t *testing.T) {
+	bubble(t, 2, func(t *testing.T, f *fleet) {
+		f.settled()
+		first, source := f.nodes[0], f.nodes[1]
+		source.rot()
+		first.tenant(1).Failure(errors.New("a test"))
+		began := time.Now()
+		err := first.fetcher.fetchFrom(t.Context(), ailing(first, 1), pagestore.Have{}, source.name, nil)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Code != CodeFailed || !strings.Contains(refused.Text, "page 9") {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(began); d > time.Second || source.server.Stats.Failed.Load() != 1 {
+			t.Errorf("it was asked %d times in %s", source.server.Stats.Failed.Load(), d)
+		}
+		if a := ailing(source, 1); !a.InService {
+			t.Errorf("the source's copy: %+v", a)
+		}
 	})
 }
 

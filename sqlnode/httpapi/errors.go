@@ -110,8 +110,11 @@ func (h *Handler) logFailure(route *route, r *http.Request, id string, e *wire.E
 		return
 	}
 	level := slog.LevelWarn
-	if fault {
+	switch {
+	case fault:
 		level = slog.LevelError
+	case e.HTTPStatus() < 500:
+		level = slog.LevelInfo // the client's own
 	}
 	attrs := []slog.Attr{
 		slog.String("route", route.counts.name), slog.String("request", id),

@@ -411,3 +411,28 @@ func TestAiling(t *testing.T) {
 		t.Fatalf("closed: %+v", l)
 	}
 }
+
+// TestUnitPassesHollow: a unit that counts as absorbed without a hollow tenant takes its older state away.
+func TestUnitPassesHollow(t *testing.T) {
+	p := newPassing(t)
+	r := p.follower(t, disktest.NewMemFS())
+	r.log = newTestLog()
+	r.start()
+	defer r.stop()
+	for _, e := range p.log.history {
+		r.feed(e)
+	}
+	r.visible(2)
+	must(t, r.g.Checkpoint())
+	r.log.install(p.leader.log, p.snap, p.index)
+	must(t, r.g.Restore(bytes.NewReader(p.snap)))
+	have := r.tenant(2).Have()
+	if have.State.TXID == 0 {
+		t.Fatal("it has nothing")
+	}
+	must(t, r.g.absorbAll(t.Context()))
+	if h := r.tenant(2).Have(); h != (Have{}) {
+		t.Errorf("it still has %+v", h)
+	}
+	p.finish(r, "with all pages")
+}

@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -40,6 +41,10 @@ func (p *Snapshot) ReadPage(dst []byte, pgno uint32) error {
 		return fmt.Errorf("read page %d of %d into %d bytes", pgno, p.h.seen.Pages, len(dst))
 	}
 	_, err := p.h.read(dst, int64(pgno-1)*int64(p.h.pageSize()))
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) && p.h.store.onCorrupt != nil {
+		p.h.store.onCorrupt(err)
+	}
 	return err
 }
 
