@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	_ "modernc.org/sqlite" // looks at copies without anything of ours
+
+	"github.com/nearsql/nearsql/scripts/localcluster"
+	"github.com/nearsql/nearsql/sqlnode/client"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// settleMax bounds how long the cluster may take to serve and agree once there are no more faults.
+const settleMax = time.Minute
+
+// settle waits until every node answers strong reads of every tenant, and what it answers is what all answer. It returns the keys that there are.
+func (r *run) settle(ctx context.Context) (map[key]state, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleMax)
+	defer cancel()
+	final := make(map[key]state)
+	for _, t := range r.tenants {
+		var first map[string]string
+		for i, n := range r.c.Nodes {
+			var got map[string]string
+			err := r.c.Await(ctx, func() (err error) {
+				got, err = contents(ctx, r.clients[i], t)
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("strong read of tenant %s on node %s: %w", t, n.ID, err)
+			}
+			if first == nil {
+				first = got
+			}
+			if len(got) != len(first) {
+				r.h.complain("strong reads differ", "tenant %s: node %s has %d keys in a strong read, node %s %d", t, r.c.Nodes[0].ID, len(first), n.ID, len(got))
+			}
+			for k, v := range first {
+				if got[k] != v {
+					r.h.complain("strong reads differ", "tenant %s, %s: node %s has %q, node %s %q", t, k, r.c.Nodes[0].ID, v, n.ID, got[k])
+				}
+			}
+		}
+		for k, ops := range r.h.all() {
+			if k.tenant == t && len(ops) > 0 {
+				v, there := first[k.kind.String()+" "+k.name()]
+				final[k] = state{there, v}
+			}
+		}
+	}
+	return final, nil
+}
+
+// contents is all that a tenant has, by a strong read: of "list KEY" and "register KEY".
+func contents(ctx context.Context, c *client.Client, tenant string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	results, _, err := c.Exec(ctx, tenant, &wire.Request{Consistency: wire.Strong, Stream: true,
+		Statements: []wire.Statement{{SQL: `SELECT 'list ' || k, v FROM list UNION ALL SELECT 'register ' || k, v FROM register`}}})
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string)
+	for _, row := range results[0].Rows {
+		out[row[0].Str()] = row[1].Str()
+	}
+	return out, nil
+}
+
+// copies compares the copies of each tenant on all voters, byte by byte, and lets SQLite look at one.
+func (r *run) copies(ctx context.Context) error {
+	nodes := r.c.Nodes
+	if len(nodes) > 1 {
+		g, err := r.c.DefaultGroup(ctx)
+		if err != nil {
+			return err
+		}
+		nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *localcluster.Node) bool { return !slices.Contains(g.Voters, n.ID) })
+	}
+	for _, t := range r.tenants {
+		var sums [][]byte
+		for _, n := range nodes {
+			path := filepath.Join(r.dir, fmt.Sprintf("%s-%s.db", t, n.ID))
+			sum, err := export(ctx, r.clients[slices.Index(r.c.Nodes, n)], t, path)
+			if err != nil {
+				return fmt.Errorf("export tenant %s from node %s: %w", t, n.ID, err)
+			}
+			sums = append(sums, sum)
+			if !bytes.Equal(sum, sums[0]) {
+				r.h.complain("copies", "tenant %s: the copies of nodes %s and %s differ; they are in %s", t, nodes[0].ID, n.ID, r.dir)
+			}
+			if err := integrity(path); err != nil {
+				r.h.complain("copies", "tenant %s on node %s: %v", t, n.ID, err)
+			}
+		}
+	}
+	r.say("%d tenants: the copies of %d nodes were compared", len(r.tenants), len(nodes))
+	return nil
+}
+
+// export writes a node's copy to a file, and returns its hash.
+func export(ctx context.Context, c *client.Client, tenant, path string) (sum []byte, err error) {
+	body, err := c.Export(ctx, tenant, client.SQLite)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), body)
+	return h.Sum(nil), errors.Join(err, f.Close())
+}
+
+// integrity has plain SQLite look at a database.
+func integrity(path string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var said string
+	if err := db.QueryRow("PRAGMA integrity_check").Scan(&said); err != nil {
+		return err
+	}
+	if said != "ok" {
+		return fmt.Errorf("integrity_check: %s", said)
+	}
+	return nil
+}
