@@ -1,0 +1,156 @@
+package crr
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nearsql/nearsql/schema"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// tableStmts are the prepared statements on one table, made when they are first used.
+type tableStmts struct {
+	meta, store, drop, delete Stmt
+	writes                    map[writeKind]Stmt
+	args                      []wire.Value
+}
+
+// writeKind is one statement that writes a row: of a set of columns, to a row that is there or not.
+type writeKind struct {
+	mask   uint64
+	update bool
+}
+
+// maxWrites bounds the statements kept for one table.
+const maxWrites = 64
+
+func (p *tableStmts) close() {
+	for _, st := range []Stmt{p.meta, p.store, p.drop, p.delete} {
+		if st != nil {
+			st.Finalize()
+		}
+	}
+	for _, st := range p.writes {
+		st.Finalize()
+	}
+	*p = tableStmts{}
+}
+
+func prepared(c Conn, st *Stmt, format string, args ...any) (err error) {
+	if *st == nil {
+		*st, err = c.Prepare(fmt.Sprintf(format, args...))
+	}
+	return err
+}
+
+// get reads a row's state into r and returns its bytes.
+func (p *tableStmts) get(c Conn, t *table, key wire.Value, r *Row) (st []byte, err error) {
+	if err := prepared(c, &p.meta, "SELECT st FROM crr.%s WHERE k=?", t.meta()); err != nil {
+		return nil, err
+	}
+	r.reset()
+	p.args = append(p.args[:0], key)
+	err = run(p.meta, func(s Stmt) error {
+		st = append([]byte(nil), s.ColumnBytes(0)...)
+		return r.decode(st)
+	}, p.args...)
+	if err != nil {
+		err = fmt.Errorf("table %s, key %s: %w", t.def.Name, key, err)
+	}
+	return st, err
+}
+
+// put writes a row's state.
+func (p *tableStmts) put(c Conn, t *table, key wire.Value, seq int64, st []byte) error {
+	if err := prepared(c, &p.store, "INSERT INTO crr.%s(k,lseq,st) VALUES(?,?,?) ON CONFLICT(k) DO UPDATE SET lseq=excluded.lseq,st=excluded.st", t.meta()); err != nil {
+		return err
+	}
+	p.args = append(p.args[:0], key, wire.Integer(seq), wire.Blob(st))
+	return run(p.store, nil, p.args...)
+}
+
+// write gives a row of the tenant's table the values of a set of columns.
+func (p *tableStmts) write(c Conn, t *table, key wire.Value, values []wire.Value, mask uint64, update bool) error {
+	if update && mask == 0 {
+		return nil
+	}
+	st, err := p.writer(c, t, writeKind{mask, update})
+	if err != nil {
+		return err
+	}
+	p.args = p.args[:0]
+	for i, v := range values {
+		if mask>>i&1 == 1 {
+			p.args = append(p.args, v)
+		}
+	}
+	keys, err := t.keyArgs(key)
+	if err != nil {
+		return err
+	}
+	p.args = append(p.args, keys...)
+	if err := run(st, nil, p.args...); err != nil {
+		return fmt.Errorf("table %s, key %s: %w", t.def.Name, key, err)
+	}
+	if c.Changes() != 1 {
+		return fmt.Errorf("%w: table %s, key %s: there is metadata of a live row, and no row", ErrCorrupt, t.def.Name, key)
+	}
+	return nil
+}
+
+func (p *tableStmts) writer(c Conn, t *table, kind writeKind) (Stmt, error) {
+	if st := p.writes[kind]; st != nil {
+		return st, nil
+	}
+	var cols []schema.Column
+	for i, col := range t.cols {
+		if kind.mask>>i&1 == 1 {
+			cols = append(cols, col)
+		}
+	}
+	var sql string
+	if kind.update {
+		sql = fmt.Sprintf("UPDATE crr.%s SET %s WHERE %s", schema.Quote(t.def.Name), names(cols, columnName, "%=?", ","), t.keyNames("%=?", " AND "))
+	} else {
+		all := t.keyNames("%", ",")
+		if len(cols) > 0 {
+			all = names(cols, columnName, "%", ",") + "," + all
+		}
+		sql = fmt.Sprintf("INSERT INTO crr.%s(%s) VALUES(?%s)", schema.Quote(t.def.Name), all, strings.Repeat(",?", len(cols)+len(t.def.Key)-1))
+	}
+	st, err := c.Prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.writes) >= maxWrites {
+		for k, old := range p.writes {
+			old.Finalize()
+			delete(p.writes, k)
+		}
+	}
+	if p.writes == nil {
+		p.writes = make(map[writeKind]Stmt)
+	}
+	p.writes[kind] = st
+	return st, nil
+}
+
+// remove deletes a row of the tenant's table.
+func (p *tableStmts) remove(c Conn, t *table, key wire.Value) error {
+	if err := prepared(c, &p.delete, "DELETE FROM crr.%s WHERE %s", schema.Quote(t.def.Name), t.keyNames("%=?", " AND ")); err != nil {
+		return err
+	}
+	keys, err := t.keyArgs(key)
+	if err != nil {
+		return err
+	}
+	return run(p.delete, nil, keys...)
+}
+
+// forget drops a row's state.
+func (p *tableStmts) forget(c Conn, t *table, key wire.Value) error {
+	if err := prepared(c, &p.drop, "DELETE FROM crr.%s WHERE k=?", t.meta()); err != nil {
+		return err
+	}
+	return run(p.drop, nil, key)
+}

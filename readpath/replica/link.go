@@ -1,0 +1,346 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/nearsql/nearsql/readpath"
+	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/stream"
+)
+
+const (
+	// inboxFrames is how many frames may wait to be applied; the window bounds the bytes of those that have any.
+	inboxFrames = 16384
+	// asksMax is how many questions are under way to one feeder.
+	asksMax = 64
+	// asksPerGroup is how many of them are sent for a group because it is time.
+	asksPerGroup = 8
+	// linkIdle is how long a stream without tenants is kept.
+	linkIdle = 10 * time.Second
+)
+
+// link is the stream from one feeder, and what is to be had from there. What is not constant is guarded by Follower.mu.
+type link struct {
+	f     *Follower
+	node  string
+	inbox chan stream.Frame // to be applied; of the newest connection
+	wake  chan struct{}     // holds one: the writer has something to do
+
+	installing sync.WaitGroup
+
+	running   bool
+	connected bool
+	failures  int
+	notBefore time.Time
+
+	nextSlot stream.Slot
+	slots    map[stream.Slot]*followed
+	fresh    []stream.Slot // to be subscribed
+	lanes    map[stream.Lane]*laneIn
+	installs map[stream.Slot]*install
+	pairs    map[wire.GroupID]*readpath.Pairs
+	rounds   map[wire.GroupID]*readpath.Rounds
+	out      []stream.Frame
+	window   int64 // bytes of data that the feeder may send
+	taken    int64 // of them, done with and not granted again yet
+	asks     map[uint64]*ask
+	nextAsk  uint64
+}
+
+// laneIn is a lane of a feeder. What is not constant is guarded by Follower.mu.
+type laneIn struct {
+	id      stream.Lane
+	group   wire.GroupID
+	hops    uint8 // of the feeder
+	tail    *Tail // for those that follow this node
+	pairs   *readpath.Pairs
+	tenants map[wire.TenantID]*followed
+	through uint64 // of the newest mark applied
+	marks   uint64
+	head    uint64 // how far the feeder says it is
+}
+
+func newLink(f *Follower, node string) *link {
+	l := &link{f: f, node: node, wake: make(chan struct{}, 1)}
+	l.resetLocked()
+	return l
+}
+
+// resetLocked makes a link ready for a new connection.
+func (l *link) resetLocked() {
+	l.inbox = make(chan stream.Frame, inboxFrames)
+	l.connected = false
+	l.slots = make(map[stream.Slot]*followed)
+	l.lanes = make(map[stream.Lane]*laneIn)
+	l.installs = make(map[stream.Slot]*install)
+	l.pairs = make(map[wire.GroupID]*readpath.Pairs)
+	l.rounds = make(map[wire.GroupID]*readpath.Rounds)
+	l.asks = make(map[uint64]*ask)
+	l.fresh, l.out, l.nextSlot, l.taken = nil, nil, 0, 0
+	l.window = int64(l.f.cfg.Window)
+}
+
+// takeLocked lets a tenant be followed from here.
+func (l *link) takeLocked(t *followed) {
+	l.nextSlot++
+	t.link, t.slot, t.lane = l, l.nextSlot, nil
+	t.moved = time.Now()
+	l.slots[t.slot] = t
+	l.fresh = append(l.fresh, t.slot)
+	kick(l.wake)
+}
+
+func (l *link) sendLocked(f stream.Frame) {
+	if l.connected {
+		l.out = append(l.out, f)
+		kick(l.wake)
+	}
+}
+
+// run connects once, and keeps the stream until it breaks.
+func (l *link) run(ctx context.Context) {
+	err := l.connect(ctx)
+	f := l.f
+	f.mu.Lock()
+	rounds := l.rounds
+	for _, i := range l.installs {
+		i.end(errLinkEnded)
+	}
+	for _, t := range l.slots {
+		f.detachLocked(t, false)
+		if err != nil {
+			f.retryLocked(t)
+		}
+	}
+	for _, lane := range l.lanes {
+		lane.tail.End()
+	}
+	for _, a := range l.asks {
+		a.answer(0, ErrUnconfirmed)
+	}
+	if l.connected {
+		f.Stats.Streams.Add(-1)
+	}
+	l.resetLocked()
+	l.running = false
+	if err != nil {
+		d := f.cfg.Timing.BackoffMax
+		if l.failures < 10 {
+			d = min(d, f.cfg.Timing.Backoff<<l.failures)
+		}
+		l.failures++
+		l.notBefore = time.Now().Add(jitter(d))
+	}
+	f.announceLocked()
+	f.mu.Unlock()
+	for _, r := range rounds {
+		r.End()
+	}
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		f.Stats.Refused.Add(1)
+		f.log.Error("a feeder sent what it should not have", "feeder", l.node, "error", err)
+	case err != nil && ctx.Err() == nil:
+		f.log.Info("stream from a feeder ended", "feeder", l.node, "error", err)
+	}
+	kick(f.wake)
+}
+
+// connect dials and serves; nil if the stream was not wanted any more.
+func (l *link) connect(ctx context.Context) error {
+	dial, cancel := context.WithTimeout(ctx, 2*l.f.cfg.Timing.Dead)
+	conn, err := l.f.cfg.Dial(dial, l.node)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", l.node, err)
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	l.f.mu.Lock()
+	l.connected = true
+	now := time.Now()
+	for _, t := range l.slots {
+		t.moved = now
+	}
+	l.f.mu.Unlock()
+	l.f.Stats.Streams.Add(1)
+	// The first of the three that fails says why.
+	var parts sync.WaitGroup
+	first := make(chan error, 3)
+	written := make(chan struct{})
+	parts.Go(func() {
+		first <- l.write(ctx, conn)
+		close(written)
+	})
+	parts.Go(func() { first <- l.read(ctx, conn) })
+	parts.Go(func() { first <- l.apply(ctx) })
+	err = <-first
+	if l.sayWhy(err) {
+		select {
+		case <-written:
+		case <-time.After(l.f.cfg.Timing.Heartbeat):
+		}
+	}
+	end(err)
+	_ = conn.Close()
+	l.f.mu.Lock()
+	for _, i := range l.installs {
+		i.end(errLinkEnded)
+	}
+	l.f.mu.Unlock()
+	parts.Wait()
+	l.installing.Wait()
+	if errors.Is(err, errIdle) {
+		return nil
+	}
+	return err
+}
+
+// sayWhy lets a feeder whose frames were refused know so; false if it is not to blame.
+func (l *link) sayWhy(err error) bool {
+	e := stream.Error{Code: stream.ErrorFormat}
+	switch {
+	case errors.As(err, new(*RefusedError)):
+		e.Code = stream.ErrorRefused
+	case errors.As(err, new(*stream.VersionError)):
+		e.Code = stream.ErrorVersion
+	case errors.As(err, new(*stream.FormatError)):
+	default:
+		return false
+	}
+	e.Text = shorten(err.Error())
+	l.f.mu.Lock()
+	defer l.f.mu.Unlock()
+	l.out = append(l.out[:0], e)
+	kick(l.wake)
+	return true
+}
+
+var (
+	errIdle = errors.New("nothing is followed from here")
+	errSaid = errors.New("the feeder was told why")
+)
+
+// write sends what there is to send.
+func (l *link) write(ctx context.Context, conn net.Conn) error {
+	t := &l.f.cfg.Timing
+	w := stream.NewWriter(conn)
+	deadline := func() { _ = conn.SetWriteDeadline(time.Now().Add(t.Dead)) }
+	deadline()
+	hello := stream.Hello{Version: stream.Version, Window: uint32(l.f.cfg.Window), Heartbeat: uint32(t.Heartbeat / time.Millisecond)}
+	if err := w.Write(hello); err != nil {
+		return err
+	}
+	beat := time.NewTicker(t.Heartbeat)
+	defer beat.Stop()
+	probe := time.NewTicker(t.Probe)
+	defer probe.Stop()
+	idle := time.Now()
+	for {
+		frames, fresh, used := l.takeOut()
+		if used {
+			idle = time.Now()
+		} else if time.Since(idle) > linkIdle && l.closeIfIdle() {
+			return errIdle
+		}
+		deadline()
+		for _, f := range frames {
+			if err := w.Write(f); err != nil {
+				return err
+			}
+			if f.Type() == stream.TypeError {
+				return errors.Join(w.Flush(), errSaid)
+			}
+		}
+		for _, slot := range fresh {
+			if err := l.subscribe(w, slot); err != nil {
+				return err
+			}
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.wake:
+		case <-beat.C:
+			if err := w.Write(stream.Heartbeat{}); err != nil {
+				return err
+			}
+		case <-probe.C:
+			l.probe()
+		}
+	}
+}
+
+// closeIfIdle lets nobody come any more, if nobody is there.
+func (l *link) closeIfIdle() bool {
+	l.f.mu.Lock()
+	defer l.f.mu.Unlock()
+	if len(l.slots) > 0 {
+		return false
+	}
+	if l.f.mu.links[l.node] == l {
+		delete(l.f.mu.links, l.node)
+	}
+	return true
+}
+
+// takeOut takes what is to be sent.
+func (l *link) takeOut() (frames []stream.Frame, fresh []stream.Slot, used bool) {
+	l.f.mu.Lock()
+	defer l.f.mu.Unlock()
+	frames, fresh = l.out, l.fresh
+	l.out, l.fresh = nil, nil
+	if l.taken > int64(l.f.cfg.Window)/4 {
+		frames = append(frames, stream.Credit{Bytes: uint32(l.taken)})
+		l.window += l.taken
+		l.taken = 0
+	}
+	return frames, fresh, len(l.slots) > 0
+}
+
+// subscribe asks for a tenant from where its copy is.
+func (l *link) subscribe(w *stream.Writer, slot stream.Slot) error {
+	l.f.mu.Lock()
+	t := l.slots[slot]
+	l.f.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	head := l.f.cfg.Sink.Head(t.id)
+	l.f.mu.Lock()
+	if l.slots[slot] != t {
+		l.f.mu.Unlock()
+		return nil
+	}
+	if t.group == 0 {
+		t.group = head.Group
+	}
+	out := stream.Subscribe{Slot: slot, Tenant: t.id, Group: t.group, Policy: max(t.policy, head.Policy), Hops: stream.MaxHops}
+	switch {
+	case head.Epoch == 0 || head.Group != t.group:
+		t.known = 0 // an index of another group's log says nothing
+	case !t.anew:
+		t.known = max(t.known, head.Index)
+	}
+	if !t.anew && head.Epoch != 0 {
+		out.Head = head.Head
+		out.Head.Index = t.known
+	}
+	if t.hops > 0 {
+		out.Hops = t.hops
+	}
+	t.bound = out.Hops
+	l.f.mu.Unlock()
+	return w.Write(out)
+}
