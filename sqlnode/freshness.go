@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -14,11 +15,13 @@ import (
 // read-index round was asked for and the index that it gave, once that has been applied. Times are this node's
 // own. A primary is no exception: one that was deposed learns it by the round that nobody confirms.
 type freshness struct {
-	h *hosted
+	h     *hosted
+	ticks *readpath.Ticks // nil for a node on its own
 
 	mu struct {
 		sync.Mutex
 		asOf   instant       // the copy is complete as of then
+		era    uint64        // of ticks then: what was known before the machine stood still is not used
 		used   time.Time     // when somebody last asked
 		probed chan struct{} // closed when the probe under way has ended; nil when there is none
 		err    error         // of the last probe
@@ -34,8 +37,14 @@ const (
 	idleEvery  = 2 * time.Second
 )
 
-func newFreshness(h *hosted) *freshness {
-	return &freshness{h: h, wake: make(chan struct{}, 1)}
+func newFreshness(h *hosted, ticks *readpath.Ticks) *freshness {
+	return &freshness{h: h, ticks: ticks, wake: make(chan struct{}, 1)}
+}
+
+// eraNow is the era of the node's clocks.
+func (f *freshness) eraNow() uint64 {
+	_, era := f.ticks.Now()
+	return era
 }
 
 // within returns the age of this node's copy when it is known to be at most max; otherwise it asks, and waits
@@ -49,7 +58,7 @@ func (f *freshness) within(ctx context.Context, max time.Duration) (time.Duratio
 		idle := f.h.now().Sub(f.mu.used) > probeRest
 		f.mu.used = f.h.now()
 		age, known := f.mu.asOf.age()
-		if known && age <= max {
+		if known && age <= max && f.mu.era == f.eraNow() {
 			f.mu.Unlock()
 			if idle {
 				f.wakeUp()
@@ -94,6 +103,7 @@ func (f *freshness) wakeUp() {
 func (f *freshness) probe(ctx context.Context, probed chan struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
+	era := f.eraNow()
 	at := now()
 	index, err := f.h.log().ReadIndexAt(ctx)
 	if err == nil {
@@ -101,7 +111,7 @@ func (f *freshness) probe(ctx context.Context, probed chan struct{}) {
 	}
 	f.mu.Lock()
 	if err == nil {
-		f.mu.asOf = at
+		f.mu.asOf, f.mu.era = at, era
 	}
 	f.mu.err = err
 	f.mu.probed = nil

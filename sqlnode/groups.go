@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/wire"
@@ -21,7 +22,8 @@ import (
 type groups struct {
 	cfg     *Config
 	budget  *pagestore.Budget
-	network leader.Network                // nil for a node on its own
+	network leader.Network // nil for a node on its own
+	ticks   *readpath.Ticks
 	led     func()                        // is told when the leadership of a group changes
 	fetch   func(*hosted) *copies.Fetcher // nil for a node on its own
 
@@ -82,7 +84,7 @@ func (g *groups) add(id wire.GroupID, founders []leader.NodeID) (*hosted, error)
 	if g.mu.stopped {
 		return nil, leader.ErrStopped
 	}
-	h, err := openGroup(g.cfg, id, g.budget, g.network, founders)
+	h, err := openGroup(g.cfg, id, g.budget, g.network, g.ticks, founders)
 	if err != nil {
 		return nil, fmt.Errorf("group %d: %w", id, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
@@ -81,7 +82,7 @@ func groupDir(dataDir string, id wire.GroupID) string {
 
 // openGroup opens a group on disk, or makes it. founders begin a new one; without them a group that
 // is not on disk waits until its primary adds this node. network is nil for a node on its own.
-func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network leader.Network, founders []leader.NodeID) (*hosted, error) {
+func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network leader.Network, ticks *readpath.Ticks, founders []leader.NodeID) (*hosted, error) {
 	dir := groupDir(cfg.DataDir, id)
 	pages, err := pagestore.NewGroup(pagestore.Config{
 		ID: id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
@@ -113,7 +114,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 		return nil, err
 	}
 	h.current.Store(&life{g, make(chan struct{})})
-	h.fresh = newFreshness(h)
+	h.fresh = newFreshness(h, ticks)
 	pages.SetLog(groupLog{h})
 	return h, nil
 }

@@ -123,7 +123,9 @@ func (s tenantService) load(ctx context.Context, h *hosted, name tenant.Name, pa
 	claimed := false
 	err = s.loadInto(ctx, r, file, info)
 	if err == nil {
-		err = s.n.claim(ctx, r.ID(), name, h.id)
+		named := r.Record()
+		named.Name = name
+		err = s.n.claim(ctx, named)
 		claimed = err == nil
 	}
 	if err == nil {

@@ -372,7 +372,7 @@ func (k *keeper) heal(ctx context.Context, h *hosted) error {
 		case gone && ok && row.Live:
 			n.releaseLater(ctx, rec.ID)
 		case !gone && (!ok || !row.Live):
-			if err := n.claim(ctx, rec.ID, rec.Name, h.id); err != nil {
+			if err := n.claim(ctx, rec); err != nil {
 				errs = append(errs, err)
 				n.log.Error("a tenant's name is not in the catalogue", "tenant", string(rec.Name), "id", rec.ID, "error", err)
 			}

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
@@ -66,16 +67,53 @@ func clusterFiles(cfg *Config) certs.Files {
 }
 
 // overCluster is a leader.Network over the cluster's connections. The purposes have the same numbers in both.
-type overCluster struct{ net *cluster.Net }
+type overCluster struct {
+	net     *cluster.Net
+	refused func(*cluster.RefusedError) // is told when a node did not take a connection
+}
 
 // Dial implements leader.Network.
 func (o overCluster) Dial(ctx context.Context, to leader.NodeID, group wire.GroupID, p leader.Purpose) (net.Conn, error) {
-	return o.net.Dial(ctx, string(to), cluster.Purpose(p), group)
+	c, err := o.net.Dial(ctx, string(to), cluster.Purpose(p), group)
+	var refused *cluster.RefusedError
+	if errors.As(err, &refused) {
+		o.refused(refused)
+	}
+	return c, err
 }
 
 // Listen implements leader.Network.
 func (o overCluster) Listen(group wire.GroupID, p leader.Purpose) (net.Listener, error) {
 	return o.net.HandleGroup(cluster.Purpose(p), group)
+}
+
+// exile knows which members said that this node was removed.
+type exile struct {
+	sync.Mutex
+	by   map[string]struct{}
+	stop func(error) // ends the node; nil before Run
+}
+
+// refusedBy is told of each connection that another node did not take. What all can't be wrong about ends this
+// node: that it was removed.
+func (n *Node) refusedBy(e *cluster.RefusedError) {
+	if e.Code != cluster.CodeNotAdmitted || e.Text != errRemoved.Error() {
+		return
+	}
+	n.exile.Lock()
+	defer n.exile.Unlock()
+	if _, said := n.exile.by[e.Node]; said {
+		return
+	}
+	if n.exile.by == nil {
+		n.exile.by = map[string]struct{}{}
+	}
+	n.exile.by[e.Node] = struct{}{}
+	n.log.Error("a member does not take this node any more", "member", e.Node, "error", errRemoved)
+	n.setReady(false, errRemoved)
+	if n.exile.stop != nil && len(n.exile.by) > len(n.peers.All())/2 {
+		n.exile.stop(errRemoved)
+	}
 }
 
 // serveNodes answers other nodes' requests until ctx ends.

@@ -20,6 +20,7 @@ import (
 	"github.com/nearsql/nearsql/cluster"
 	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/engine"
@@ -40,10 +41,12 @@ type Node struct {
 	auth      *auth
 	peers     *peers.Peers
 	net       *cluster.Net // nil for a node on its own
+	exile     exile
 	groups    *groups
 	cat       *catalogue.Directory
 	dir       *directory
 	keeper    *keeper
+	ticks     *readpath.Ticks
 	copies    *copies.Server // nil for a node on its own
 	engine    *engine.Engine
 	importer  *importer.Importer
@@ -118,11 +121,13 @@ func New(cfg Config) (_ *Node, err error) {
 				n.closeNetwork()
 			}
 		}()
-		network = overCluster{n.net}
+		network = overCluster{n.net, n.refusedBy}
 	}
 	n.keeper = newKeeper(n)
+	n.ticks = readpath.NewTicks(readpath.NewSystemClock())
 	n.groups = newGroups(&n.cfg, budget, network)
 	n.groups.led = n.keeper.changed
+	n.groups.ticks = n.ticks
 	if n.net != nil {
 		n.copies = copies.NewServer(copies.ServerConfig{Groups: n.groups, Log: cfg.Log})
 		n.groups.fetch = n.newFetcher
@@ -213,6 +218,9 @@ func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	// The parts below outlive the requests, and connections to other nodes outlive those.
 	parts, stopParts := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopParts(nil)
+	n.exile.Lock()
+	n.exile.stop = func(err error) { stopParts(err) }
+	n.exile.Unlock()
 	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLinks()
 	var wg, lines sync.WaitGroup
@@ -229,6 +237,7 @@ func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	}
 	wg.Go(func() { n.groups.run(parts, stopParts) })
 	wg.Go(func() { _ = n.engine.Run(parts) })
+	wg.Go(func() { _ = n.ticks.Run(parts) })
 	wg.Go(func() { n.followCatalogue(parts) })
 	wg.Go(func() { n.keeper.run(parts) })
 	err := n.serve(ctx, parts, ready)

@@ -3,6 +3,7 @@ package sqlnode
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nearsql/nearsql/sqlnode/engine"
@@ -130,11 +131,44 @@ func (n *Node) read(ctx context.Context, name string, r *resident, req *wire.Req
 	if !r.Bears(name) {
 		return engine.Executed{}, 0, errOtherTenant
 	}
-	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
-	if err != nil && n.net != nil && (isCode(err, wire.CodeStale) || isCode(err, wire.CodeNotPrimary)) {
+	if n.net == nil {
+		x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
+		return x, age, err
+	}
+	seen := &seenSink{Sink: sink}
+	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, seen)
+	switch {
+	case err == nil || seen.any:
+	case isCode(err, wire.CodeStale), isCode(err, wire.CodeNotPrimary):
 		err = n.elsewhereUnless(r.h, req, err)
+	case isCode(err, wire.CodeCorrupt):
+		err = n.elsewhere(r.h, err) // other members have a sound copy
+	case req.Consistency != wire.Strong && isMissing(err):
+		// The copy may be from before the table was made, or altered.
+		err = n.elsewhere(r.h, err)
 	}
 	return x, age, err
+}
+
+// seenSink knows whether it was given anything.
+type seenSink struct {
+	wire.Sink
+	any bool
+}
+
+// Begin implements wire.Sink.
+func (s *seenSink) Begin(statement int, columns []wire.Column) error {
+	s.any = true
+	return s.Sink.Begin(statement, columns)
+}
+
+// isMissing says whether a statement names what this copy's schema does not have.
+func isMissing(err error) bool {
+	if !isCode(err, wire.CodeSQLiteError) {
+		return false
+	}
+	text := wire.AsError(err).Message
+	return strings.HasPrefix(text, "no such table") || strings.HasPrefix(text, "no such column") || strings.Contains(text, "has no column named")
 }
 
 // errOtherTenant says that the tenant does not bear the name any more by which it was found.

@@ -28,7 +28,10 @@ type systemCall struct {
 	Group   wire.GroupID       `json:"group,omitempty"`
 	Members *catalogue.Members `json:"members,omitempty"`
 	Voters  []string           `json:"voters,omitempty"`
-	Policy  *catalogue.Policy  `json:"policy,omitempty"`
+	Policy  *catalogue.Policy  `json:"policy,omitempty"` // of a group
+
+	Placement    *tenant.Placement `json:"placement,omitempty"`
+	PolicyNumber uint32            `json:"policy_number,omitempty"` // of Placement
 }
 
 // systemAnswer is what became of it.
@@ -49,6 +52,7 @@ const (
 	opNodeState   = "node-state"
 	opClaim       = "claim"
 	opRelease     = "release"
+	opPlace       = "place"
 	opReport      = "report"
 	opCreateGroup = "create-group"
 	opFounded     = "founded"
@@ -74,10 +78,15 @@ func (n *Node) makeCall(ctx context.Context, c *systemCall) (systemAnswer, error
 		err = w.Announce(ctx, *c.Node)
 	case c.Op == opNodeState && c.Node != nil:
 		err = w.SetNodeState(ctx, c.Node.ID, catalogue.NodeState(c.State))
-	case c.Op == opClaim:
+	case c.Op == opClaim && c.Placement != nil:
 		var t tenant.ID
 		if t, err = id(); err == nil {
-			err = w.Claim(ctx, t, tenant.Name(c.Name), c.Group)
+			err = w.Claim(ctx, t, tenant.Name(c.Name), c.Group, c.PolicyNumber, *c.Placement)
+		}
+	case c.Op == opPlace && c.Placement != nil:
+		var t tenant.ID
+		if t, err = id(); err == nil {
+			err = w.Place(ctx, t, c.PolicyNumber, *c.Placement)
 		}
 	case c.Op == opRelease:
 		var t tenant.ID
@@ -188,9 +197,16 @@ func (n *Node) serveCall(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(a) // who asked is gone if this fails
 }
 
-// claim gives the name to the tenant, which is to be in the group.
-func (n *Node) claim(ctx context.Context, id tenant.ID, name tenant.Name, group wire.GroupID) error {
-	_, err := n.callSystem(ctx, &systemCall{Op: opClaim, Tenant: id.String(), Name: string(name), Group: group})
+// claim gives the tenant of that record its name, and notes its group and placement.
+func (n *Node) claim(ctx context.Context, rec tenant.Tenant) error {
+	_, err := n.callSystem(ctx, &systemCall{Op: opClaim, Tenant: rec.ID.String(), Name: string(rec.Name), Group: rec.Group,
+		Placement: &rec.Placement, PolicyNumber: rec.Policy})
+	return err
+}
+
+// place brings the placement in the catalogue to that of the record.
+func (n *Node) place(ctx context.Context, rec tenant.Tenant) error {
+	_, err := n.callSystem(ctx, &systemCall{Op: opPlace, Tenant: rec.ID.String(), Placement: &rec.Placement, PolicyNumber: rec.Policy})
 	return err
 }
 

@@ -91,7 +91,7 @@ func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateO
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
-	if err := s.n.claim(ctx, rec.ID, nm, h.id); err != nil {
+	if err := s.n.claim(ctx, rec); err != nil {
 		return tenant.Tenant{}, err
 	}
 	r, err := s.create(ctx, h, rec)

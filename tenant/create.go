@@ -13,6 +13,10 @@ type CreateOptions struct {
 	PageSize uint32       `json:"page_size,omitempty"` // bytes; an import keeps that of the file
 	Limits   Limits       `json:"limits,omitzero"`
 	Group    wire.GroupID `json:"group,omitempty"`
+	// Replicas is where copies that don't vote are to be kept; "" means on-demand.
+	Replicas Replicas `json:"replicas,omitempty"`
+	// Jurisdiction names the region that no copy may leave; "" means none.
+	Jurisdiction string `json:"jurisdiction,omitempty"`
 }
 
 // Validate names the field that is wrong.
@@ -25,7 +29,11 @@ func (o CreateOptions) Validate() error {
 	if err := o.Limits.Validate(); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
-	return nil
+	return o.placement().Validate()
+}
+
+func (o CreateOptions) placement() Placement {
+	return Placement{Jurisdiction: o.Jurisdiction, Replicas: o.Replicas}
 }
 
 // New is the record of a tenant that is created at now. Group is the node's
@@ -36,7 +44,7 @@ func New(id ID, name Name, o CreateOptions, group wire.GroupID, now time.Time) (
 	}
 	t := Tenant{
 		ID: id, Name: name, Group: o.Group, Epoch: 1, State: StateActive,
-		PageSize: o.PageSize, Created: Millis(now), Limits: o.Limits, Policy: 1,
+		PageSize: o.PageSize, Created: Millis(now), Limits: o.Limits, Policy: 1, Placement: o.placement(),
 	}
 	if t.Group == 0 {
 		t.Group = group

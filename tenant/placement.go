@@ -59,6 +59,40 @@ func ParseReplicas(s string) (Replicas, error) {
 	return Replicas(s), nil
 }
 
+// Standing says whether the spec keeps replicas at places of their own, used or not: `all`, or a list.
+func (r Replicas) Standing() bool {
+	switch r {
+	case "", ReplicasNone, ReplicasOnDemand:
+		return false
+	}
+	return true
+}
+
+// Standing says whether some nodes are to hold replicas whether they are used there or not: those of which Holds is true.
+func (p Placement) Standing() bool { return p.Replicas.Standing() }
+
+// Allows says whether a copy, of whatever kind, may be in a region: anywhere, unless a jurisdiction is set.
+func (p Placement) Allows(region string) bool {
+	return p.Jurisdiction == "" || region == p.Jurisdiction
+}
+
+// Holds says whether a node in that PoP and region is to hold a replica whether it is used there or not. Where Allows is false it is false.
+func (p Placement) Holds(pop, region string) bool {
+	switch {
+	case !p.Standing() || !p.Allows(region):
+		return false
+	case p.Replicas == ReplicasAll:
+		return true
+	}
+	for term := range strings.SplitSeq(string(p.Replicas), ",") {
+		kind, label, _ := strings.Cut(term, ":")
+		if label != "" && (kind == "pop" && label == pop || kind == "region" && label == region) {
+			return true
+		}
+	}
+	return false
+}
+
 // CheckLabel refuses what can't name a PoP or a region: 1 to 63 of a-z, 0-9, '-' and '_'.
 func CheckLabel(s string) error {
 	if s == "" || len(s) > maxLabelLen {

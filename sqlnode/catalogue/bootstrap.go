@@ -30,7 +30,7 @@ func (w *Writer) Bootstrap(ctx context.Context, cluster string, first Node) erro
 	r, err := w.change(ctx, "bootstrap", []wire.Statement{
 		stmt(group, wire.Integer(int64(SystemGroup)), wire.Text(SystemGroupName), voters, boolean(true), millis(w.now())),
 		stmt(group, wire.Integer(int64(DefaultGroup)), wire.Text(DefaultGroupName), voters, boolean(false), millis(w.now())),
-		stmt(`INSERT INTO tenants (id, name, group_id, state, changed, version) SELECT ?1, ?2, ?3, 'live', ?4, `+next+` WHERE `+isNew,
+		stmt(`INSERT INTO tenants (`+tenantColumns+`) SELECT ?1, ?2, ?3, 'live', 1, '', ?4, `+next+` WHERE `+isNew,
 			idValue(tenant.SystemID()), wire.Text(string(tenant.SystemName)), wire.Integer(int64(SystemGroup)), millis(w.now())),
 		insert,
 		stmt(`UPDATE meta SET value = ?1 WHERE key = 'cluster' AND value = ''`, wire.Text(cluster)),

@@ -92,21 +92,21 @@ func TestClaims(t *testing.T) {
 	db, w := newCatalogue(t)
 	ctx := t.Context()
 	a, b := tenantID(1), tenantID(2)
-	ok(t, w.Claim(ctx, a, "a", 2))
-	ok(t, w.Claim(ctx, a, "a", 2)) // again
-	if e := want[*tenant.ExistsError](t, w.Claim(ctx, b, "a", 2), wire.CodeTenantExists); e.ID != a {
+	ok(t, w.Claim(ctx, a, "a", 2, 1, tenant.Placement{}))
+	ok(t, w.Claim(ctx, a, "a", 2, 1, tenant.Placement{})) // again
+	if e := want[*tenant.ExistsError](t, w.Claim(ctx, b, "a", 2, 1, tenant.Placement{}), wire.CodeTenantExists); e.ID != a {
 		t.Error(e)
 	}
-	if e := want[*ClaimError](t, w.Claim(ctx, a, "a2", 2), wire.CodeTenantExists); e.Have.Name != "a" {
+	if e := want[*ClaimError](t, w.Claim(ctx, a, "a2", 2, 1, tenant.Placement{}), wire.CodeTenantExists); e.Have.Name != "a" {
 		t.Error(e)
 	}
-	want[*ClaimError](t, w.Claim(ctx, a, "a", 1), wire.CodeTenantExists)
-	want[*NoSuchGroupError](t, w.Claim(ctx, b, "b", 77), wire.CodeNoSuchGroup)
-	want[*tenant.NameError](t, w.Claim(ctx, b, "system", 2), wire.CodeBadName)
-	want[*tenant.NameError](t, w.Claim(ctx, b, "B", 2), wire.CodeBadName)
-	want[*InvalidError](t, w.Claim(ctx, tenant.SystemID(), "b", 2), wire.CodeBadRequest)
+	want[*ClaimError](t, w.Claim(ctx, a, "a", 1, 1, tenant.Placement{}), wire.CodeTenantExists)
+	want[*NoSuchGroupError](t, w.Claim(ctx, b, "b", 77, 1, tenant.Placement{}), wire.CodeNoSuchGroup)
+	want[*tenant.NameError](t, w.Claim(ctx, b, "system", 2, 1, tenant.Placement{}), wire.CodeBadName)
+	want[*tenant.NameError](t, w.Claim(ctx, b, "B", 2, 1, tenant.Placement{}), wire.CodeBadName)
+	want[*InvalidError](t, w.Claim(ctx, tenant.SystemID(), "b", 2, 1, tenant.Placement{}), wire.CodeBadRequest)
 	want[*InvalidError](t, w.Release(ctx, tenant.SystemID()), wire.CodeBadRequest)
-	ok(t, w.Claim(ctx, b, "b", 2))
+	ok(t, w.Claim(ctx, b, "b", 2, 1, tenant.Placement{}))
 
 	want[*tenant.ExistsError](t, w.Rename(ctx, a, "a", "b"), wire.CodeTenantExists)
 	want[*ClaimError](t, w.Rename(ctx, a, "x", "y"), wire.CodeTenantExists)
@@ -118,8 +118,8 @@ func TestClaims(t *testing.T) {
 	ok(t, w.Release(ctx, tenantID(3)))
 	want[*tenant.NoSuchTenantError](t, w.Rename(ctx, b, "b", "d"), wire.CodeNoSuchTenant)
 	ok(t, w.Rename(ctx, a, "c", "b")) // free now
-	want[*tenant.ExistsError](t, w.Claim(ctx, b, "b", 2), wire.CodeTenantExists)
-	ok(t, w.Claim(ctx, b, "d", 2)) // undeleted with another name
+	want[*tenant.ExistsError](t, w.Claim(ctx, b, "b", 2, 1, tenant.Placement{}), wire.CodeTenantExists)
+	ok(t, w.Claim(ctx, b, "d", 2, 1, tenant.Placement{})) // undeleted with another name
 
 	v := load(t, db)
 	for name, id := range map[tenant.Name]tenant.ID{"b": a, "d": b} {
@@ -293,13 +293,17 @@ func TestReports(t *testing.T) {
 func TestLostAnswers(t *testing.T) {
 	for name, op := range map[string]func(context.Context, *Writer) error{
 		"bootstrap": func(ctx context.Context, w *Writer) error { return w.Bootstrap(ctx, "c1", testNode("n1", "fra")) },
-		"claim":     func(ctx context.Context, w *Writer) error { return w.Claim(ctx, tenantID(9), "new", 2) },
-		"reclaim":   func(ctx context.Context, w *Writer) error { return w.Claim(ctx, tenantID(2), "two", 2) },
-		"rename":    func(ctx context.Context, w *Writer) error { return w.Rename(ctx, tenantID(1), "one", "uno") },
-		"release":   func(ctx context.Context, w *Writer) error { return w.Release(ctx, tenantID(1)) },
-		"announce":  func(ctx context.Context, w *Writer) error { return w.Announce(ctx, testNode("n5", "x")) },
-		"drain":     func(ctx context.Context, w *Writer) error { return w.SetNodeState(ctx, "n2", NodeDraining) },
-		"remove":    func(ctx context.Context, w *Writer) error { return w.SetNodeState(ctx, "n3", NodeRemoved) },
+		"claim": func(ctx context.Context, w *Writer) error {
+			return w.Claim(ctx, tenantID(9), "new", 2, 1, tenant.Placement{})
+		},
+		"reclaim": func(ctx context.Context, w *Writer) error {
+			return w.Claim(ctx, tenantID(2), "two", 2, 1, tenant.Placement{})
+		},
+		"rename":   func(ctx context.Context, w *Writer) error { return w.Rename(ctx, tenantID(1), "one", "uno") },
+		"release":  func(ctx context.Context, w *Writer) error { return w.Release(ctx, tenantID(1)) },
+		"announce": func(ctx context.Context, w *Writer) error { return w.Announce(ctx, testNode("n5", "x")) },
+		"drain":    func(ctx context.Context, w *Writer) error { return w.SetNodeState(ctx, "n2", NodeDraining) },
+		"remove":   func(ctx context.Context, w *Writer) error { return w.SetNodeState(ctx, "n3", NodeRemoved) },
 		"create": func(ctx context.Context, w *Writer) error {
 			_, err := w.CreateGroup(ctx, "g", []string{"n2"}, Policy{Target: 1})
 			return err
@@ -318,8 +322,8 @@ func TestLostAnswers(t *testing.T) {
 				ok(t, w.Announce(ctx, testNode("n2", "fra")))
 				ok(t, w.Announce(ctx, testNode("n3", "fra")))
 				ok(t, w.SetNodeState(ctx, "n3", NodeRemoving))
-				ok(t, w.Claim(ctx, tenantID(1), "one", 2))
-				ok(t, w.Claim(ctx, tenantID(2), "two", 2))
+				ok(t, w.Claim(ctx, tenantID(1), "one", 2, 1, tenant.Placement{}))
+				ok(t, w.Claim(ctx, tenantID(2), "two", 2, 1, tenant.Placement{}))
 				ok(t, w.Release(ctx, tenantID(2)))
 				if name == "bootstrap" {
 					db, w = openDB(t), nil

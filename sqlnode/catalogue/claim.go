@@ -12,16 +12,22 @@ import (
 // Claim gives a name to a tenant that is to be in a group: one that has no row, or is gone (to be undeleted). If it has
 // the name in that group already, it keeps it. Its error is a *tenant.ExistsError when another
 // live tenant has the name, a *ClaimError when the tenant is live with another name or group, a *NoSuchGroupError.
-func (w *Writer) Claim(ctx context.Context, id tenant.ID, name tenant.Name, group wire.GroupID) error {
+// Policy and placement are those of the tenant's record; a row that has the same or a later policy, and one that is live already, keeps its own (see Place).
+func (w *Writer) Claim(ctx context.Context, id tenant.ID, name tenant.Name, group wire.GroupID, policy uint32, p tenant.Placement) error {
 	if err := checkClaim(id, name); err != nil {
 		return err
 	}
+	placement, err := checkPlacement(policy, p)
+	if err != nil {
+		return err
+	}
 	r, err := w.change(ctx, fmt.Sprintf("claim the name %q", string(name)), []wire.Statement{stmt(
-		`INSERT INTO tenants (id, name, group_id, state, changed, version) SELECT ?1, ?2, ?3, 'live', ?4, `+next+`
+		`INSERT INTO tenants (`+tenantColumns+`) SELECT ?1, ?2, ?3, 'live', ?5, ?6, ?4, `+next+`
 		WHERE EXISTS (SELECT 1 FROM groups WHERE id = ?3) AND NOT EXISTS (SELECT 1 FROM tenants WHERE name = ?2 AND state = 'live')
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, group_id = excluded.group_id, state = excluded.state,
+			placement = iif(excluded.policy > tenants.policy, excluded.placement, tenants.placement), policy = max(excluded.policy, tenants.policy),
 			changed = excluded.changed, version = excluded.version WHERE tenants.state = 'gone'`,
-		idValue(id), wire.Text(string(name)), wire.Integer(int64(group)), millis(w.now()))},
+		idValue(id), wire.Text(string(name)), wire.Integer(int64(group)), millis(w.now()), wire.Integer(int64(policy)), placement)},
 		askClaim(id, name), stmt(`SELECT 1 FROM groups WHERE id = ?1`, wire.Integer(int64(group))))
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ func TestFollowers(t *testing.T) {
 			case 0, 1:
 				_, taken := names[name]
 				_, has := nameOf(id)
-				err := w.Claim(ctx, id, name, 2)
+				err := w.Claim(ctx, id, name, 2, 1, tenant.Placement{})
 				if wantErr := (taken && names[name] != id) || (has && names[name] != id); (err != nil) != wantErr {
 					rt.Fatalf("claim %s %s: %v", id, name, err)
 				}
@@ -145,7 +145,7 @@ func TestRefreshAcrossPages(t *testing.T) {
 	const n = 2500
 	insert := func(from, to int) {
 		for i := from; i < to; i++ {
-			if _, err := db.db.Exec(`INSERT INTO tenants VALUES (?1, ?2, 2, 'live', 0, (SELECT value FROM meta WHERE key = 'version') + ?3)`,
+			if _, err := db.db.Exec(`INSERT INTO tenants VALUES (?1, ?2, 2, 'live', 1, '', 0, (SELECT value FROM meta WHERE key = 'version') + ?3)`,
 				func() []byte { id := tenantID(i); return id[:] }(), fmt.Sprintf("t%05d", i), i/700); err != nil { // many rows of one version
 				t.Fatal(err)
 			}
@@ -208,9 +208,9 @@ func TestCopyWentBack(t *testing.T) {
 	older, wo := newCatalogue(t)
 	ctx := t.Context()
 	for i := range 5 {
-		ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), 2))
+		ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), 2, 1, tenant.Placement{}))
 	}
-	ok(t, wo.Claim(ctx, tenantID(1), "t0", 2))
+	ok(t, wo.Claim(ctx, tenantID(1), "t0", 2, 1, tenant.Placement{}))
 	d := NewDirectory()
 	_, err := d.Refresh(ctx, db)
 	ok(t, err)
@@ -221,7 +221,7 @@ func TestCopyWentBack(t *testing.T) {
 	}
 	// A copy of as many changes, but others: only Reload sees it.
 	for _, name := range []tenant.Name{"x", "y", "z", "w"} {
-		ok(t, wo.Claim(ctx, tenantID(int(name[0])), name, 2))
+		ok(t, wo.Claim(ctx, tenantID(int(name[0])), name, 2, 1, tenant.Placement{}))
 	}
 	_, err = d.Refresh(ctx, db)
 	ok(t, err)
@@ -253,7 +253,7 @@ func TestTrim(t *testing.T) {
 		now := start
 		w.now = func() time.Time { return now }
 		for i := range 5 {
-			ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), 2))
+			ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), 2, 1, tenant.Placement{}))
 		}
 		d := NewDirectory()
 		_, err := d.Refresh(ctx, db)
@@ -361,7 +361,7 @@ func TestWatchAndRead(t *testing.T) {
 	for i := range 30 {
 		id, err := w.CreateGroup(ctx, fmt.Sprintf("g%d", i), []string{"n1"}, Policy{Target: 1})
 		ok(t, err)
-		ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), id))
+		ok(t, w.Claim(ctx, tenantID(i+1), tenant.Name(fmt.Sprintf("t%d", i)), id, 1, tenant.Placement{}))
 	}
 	close(done)
 	wg.Wait()

@@ -27,7 +27,8 @@
 //
 // Steps that keep to this: to create, claim the name, then log the creation. To rename, claim the new name, then log it. To delete, log
 // it, then release. Each primary compares the records of its group with [View.TenantsOf] from time to time, and claims, renames or releases
-// what differs.
+// what differs. To place, log it, then note it here ([Writer.Place]): so a placement that is known here is one that the record had, with its number, and
+// the higher number is the later one.
 //
 // # What is held of a tenant, and where
 //
@@ -37,9 +38,10 @@
 //   - its id, which is random;
 //   - its name;
 //   - the number of its group, by which the nodes that vote for it, and their PoPs and regions, are known;
+//   - where copies of it are to be: the names of the PoPs and regions that its placement names, and how often that was changed;
 //   - whether it is live or gone, and when its row last changed (for a tenant that is gone, until its row is trimmed).
 //
-// It has nothing of a tenant's data, schema, size, limits, placement or tokens: those are in the log of its group. A name that
+// It has nothing of a tenant's data, schema, size, limits or tokens: those are in the log of its group. A name that
 // tells something which must not leave a jurisdiction should not be given.
 //
 // # How a node leaves

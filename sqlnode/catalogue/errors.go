@@ -17,6 +17,13 @@ func (e *ClaimError) Error() string {
 	return fmt.Sprintf("tenant %s is named %q, of group %d, in the directory", e.Have.ID, string(e.Have.Name), e.Have.Group)
 }
 
+// PlacementError says that a tenant has another placement in the directory than the caller's, of the same number. Nothing was changed.
+type PlacementError struct{ Have Tenant }
+
+func (e *PlacementError) Error() string {
+	return fmt.Sprintf("tenant %q has another placement of number %d in the directory", string(e.Have.Name), e.Have.Policy)
+}
+
 // NoSuchNodeError says that no node has an id.
 type NoSuchNodeError struct{ ID string }
 
@@ -127,7 +134,7 @@ func codeOf(err error) (wire.Code, bool) {
 		{wire.CodeNoSuchGroup, is[*NoSuchGroupError](err)},
 		{wire.CodeForbidden, is[*RemovedError](err) || is[*IncarnationError](err) || is[*OtherClusterError](err)},
 		{wire.CodeConflict, is[*NodeStateError](err) || is[*GroupExistsError](err) || is[*VotersChangedError](err) ||
-			is[*NotFoundedError](err) || is[*NotEligibleError](err)},
+			is[*NotFoundedError](err) || is[*NotEligibleError](err) || is[*PlacementError](err)},
 		{wire.CodeBadRequest, is[*InvalidError](err)},
 		{wire.CodeNotReady, is[*SchemaError](err)},
 	} {

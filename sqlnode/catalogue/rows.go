@@ -13,7 +13,7 @@ import (
 const (
 	nodeColumns   = `id, incarnation, pop, region, labels, cluster_addr, public_url, state, joined, version`
 	groupColumns  = `id, name, voters, pinned, target, region, founded, member_voters, member_learners, member_primary, member_term, member_index, created, changed, version`
-	tenantColumns = `id, name, group_id, state, changed, version`
+	tenantColumns = `id, name, group_id, state, policy, placement, changed, version`
 )
 
 func readNode(c []wire.Value) (Node, error) {
@@ -52,10 +52,11 @@ func readGroup(c []wire.Value) (Group, error) {
 }
 
 func readTenant(c []wire.Value) (*Tenant, error) {
-	if len(c) != 6 {
+	if len(c) != 8 {
 		return nil, fmt.Errorf("row of a tenant with %d columns", len(c))
 	}
-	t := &Tenant{Name: tenant.Name(c[1].Str()), Group: wire.GroupID(c[2].Int()), Changed: fromMillis(c[4]), Version: uint64(c[5].Int())}
+	t := &Tenant{Name: tenant.Name(c[1].Str()), Group: wire.GroupID(c[2].Int()), Policy: uint32(c[4].Int()),
+		Changed: fromMillis(c[6]), Version: uint64(c[7].Int())}
 	if len(c[0].Str()) != len(t.ID) {
 		return nil, fmt.Errorf("row of tenant %q has an id of %d bytes", string(t.Name), len(c[0].Str()))
 	}
@@ -67,7 +68,24 @@ func readTenant(c []wire.Value) (*Tenant, error) {
 	default:
 		return nil, fmt.Errorf("tenant %s has the unknown state %q", t.ID, c[3].Str())
 	}
+	if text := c[5].Str(); text != "" {
+		if err := json.Unmarshal([]byte(text), &t.Placement); err != nil {
+			return nil, fmt.Errorf("placement of tenant %s: %w", t.ID, err)
+		}
+	}
 	return t, nil
+}
+
+// placementText is a placement as it is in the table: the same has the same text.
+func placementText(p tenant.Placement) (wire.Value, error) {
+	if p == (tenant.Placement{}) {
+		return wire.Text(""), nil
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return wire.Value{}, fmt.Errorf("placement: %w", err)
+	}
+	return wire.Text(string(b)), nil
 }
 
 // listText is a list of ids as it is in the tables. The ids are labels, in order: the same list has

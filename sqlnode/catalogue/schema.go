@@ -10,7 +10,8 @@ import (
 // SchemaVersion is the version of the tables that this program knows.
 const SchemaVersion = 1
 
-// tables of version 1. Lists of nodes are JSON arrays of ids in order; times are milliseconds since 1970.
+// tables of version 1. Lists of nodes are JSON arrays of ids in order; times are milliseconds since 1970. A tenant's
+// placement is the JSON of a tenant.Placement, or empty for its zero value; policy is the number of that placement.
 var tables = []string{
 	// meta: schema, version (of the newest change), trimmed (the highest version of a row that was
 	// trimmed) and cluster (id).
@@ -27,7 +28,7 @@ var tables = []string{
 	`CREATE INDEX IF NOT EXISTS groups_version ON groups (version)`,
 	`CREATE TABLE IF NOT EXISTS tenants (
 		id BLOB PRIMARY KEY NOT NULL, name TEXT NOT NULL, group_id INTEGER NOT NULL, state TEXT NOT NULL,
-		changed INTEGER NOT NULL, version INTEGER NOT NULL) STRICT`,
+		policy INTEGER NOT NULL, placement TEXT NOT NULL, changed INTEGER NOT NULL, version INTEGER NOT NULL) STRICT`,
 	`CREATE UNIQUE INDEX IF NOT EXISTS tenants_name ON tenants (name) WHERE state = 'live'`,
 	`CREATE INDEX IF NOT EXISTS tenants_version ON tenants (version)`,
 	`CREATE INDEX IF NOT EXISTS tenants_gone ON tenants (version) WHERE state = 'gone'`,

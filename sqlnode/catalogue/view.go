@@ -23,11 +23,13 @@ type View struct {
 	byID    index
 	byName  index
 	byGroup index // of those that are live
+	placed  index // of those that are live and have standing replicas, by id
 	counts  map[wire.GroupID]int
 }
 
 func newView() *View {
-	return &View{byID: index{cmp: compareIDs}, byName: index{cmp: compareNames}, byGroup: index{cmp: compareGroups}}
+	return &View{byID: index{cmp: compareIDs}, byName: index{cmp: compareNames}, byGroup: index{cmp: compareGroups},
+		placed: index{cmp: compareIDs}}
 }
 
 func compareIDs(a, b *Tenant) int { return bytes.Compare(a.ID[:], b.ID[:]) }
@@ -121,6 +123,21 @@ func (v *View) TenantsOf(group wire.GroupID) iter.Seq[Tenant] {
 	}
 }
 
+// Placed gives the live tenants that are to have replicas at places of their own (tenant.Placement.Standing), by id. Which
+// of them a node holds Placement.Holds says.
+func (v *View) Placed() iter.Seq[Tenant] {
+	return func(yield func(Tenant) bool) {
+		for t := range v.placed.from(&Tenant{}) {
+			if !yield(*t) {
+				return
+			}
+		}
+	}
+}
+
+// PlacedCount is how many tenants Placed gives.
+func (v *View) PlacedCount() int { return v.placed.n }
+
 // TenantCount is how many live tenants a group has.
 func (v *View) TenantCount(group wire.GroupID) int { return v.counts[group] }
 
@@ -154,17 +171,23 @@ func (v *View) with(c change) *View {
 	w := &View{Version: c.meta.version, Cluster: c.meta.cluster, trimmed: c.meta.trimmed}
 	w.nodes = merge(v.nodes, c.nodes, func(a, b Node) int { return strings.Compare(a.ID, b.ID) })
 	w.groups = merge(v.groups, c.groups, func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
-	var out, in, outLive, inLive []*Tenant
+	var out, in, outLive, inLive, outPlaced, inPlaced []*Tenant
 	for _, t := range c.tenants {
 		if old := v.byID.first(t); old != nil && old.ID == t.ID {
 			out = append(out, old)
 			if old.Live {
 				outLive = append(outLive, old)
 			}
+			if old.placed() {
+				outPlaced = append(outPlaced, old)
+			}
 		}
 		in = append(in, t)
 		if t.Live {
 			inLive = append(inLive, t)
+		}
+		if t.placed() {
+			inPlaced = append(inPlaced, t)
 		}
 	}
 	if w.trimmed > v.trimmed {
@@ -176,6 +199,7 @@ func (v *View) with(c change) *View {
 		}
 	}
 	w.byID, w.byName, w.byGroup = v.byID.with(out, in), v.byName.with(out, in), v.byGroup.with(outLive, inLive)
+	w.placed = v.placed.with(outPlaced, inPlaced)
 	w.counts = make(map[wire.GroupID]int, len(w.groups))
 	for id, n := range v.counts {
 		w.counts[id] = n

@@ -56,9 +56,14 @@ func newDB(e *Engine, t *pagestore.Tenant, prev *DB) *DB {
 // open opens the store if it is not.
 func (db *DB) open() error {
 	db.mu.Lock()
-	ok, closed := db.mu.opened, db.mu.closed
+	ok, closed, store := db.mu.opened, db.mu.closed, db.mu.store
 	db.mu.Unlock()
 	if closed {
+		return errDBClosed
+	}
+	if ok && store.Closed() {
+		// The tenant's copy was taken out of service, or replaced: what is there now is another store.
+		db.e.forget(db)
 		return errDBClosed
 	}
 	if ok {

@@ -71,6 +71,7 @@ type writer struct {
 		sync.Mutex
 		line    []*job
 		crowded bool // the newest from the line were several: to wait in line together is cheaper
+		pace    pace
 		closed  bool
 	}
 	wake chan struct{} // has room for one
@@ -150,7 +151,7 @@ func (db *DB) writer() (*writer, error) {
 // runNow runs a job at once if nothing else runs or waits, and says whether it did.
 func (w *writer) runNow(j *job) bool {
 	w.mu.Lock()
-	ok := !w.mu.closed && !w.mu.crowded && len(w.mu.line) == 0 && w.work.TryLock()
+	ok := !w.mu.closed && !w.mu.crowded && len(w.mu.line) == 0 && w.mu.pace.wait(1, time.Now()) == 0 && w.work.TryLock()
 	w.mu.Unlock()
 	if !ok {
 		return false
@@ -173,11 +174,18 @@ func (w *writer) enqueue(j *job) error {
 		return errDBClosed
 	}
 	w.mu.line = append(w.mu.line, j)
+	// The first makes the writer look at the time; the next only when they are enough.
+	if n := len(w.mu.line); n == 1 || w.mu.pace.wait(n, time.Now()) == 0 {
+		w.wakeUp()
+	}
+	return nil
+}
+
+func (w *writer) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // withdraw takes a job out of the line and says whether it was still there.
@@ -211,10 +219,21 @@ func (w *writer) run() {
 		w.drop()
 	}()
 	defer w.refuseLine()
+	hold := time.NewTimer(0)
+	defer hold.Stop()
 	for w.takeSlot() { // wait until the log has room: meanwhile the line grows, and so does the group
-		for !w.runLine() {
+		for {
+			wait, ran := w.runLine()
+			if ran {
+				break
+			}
+			hold.Stop()
+			if wait > 0 {
+				hold.Reset(wait)
+			}
 			select {
 			case <-w.wake:
+			case <-hold.C:
 			case <-w.quit:
 				return
 			}
@@ -228,19 +247,19 @@ func (w *writer) isCrowded() bool {
 	return w.mu.crowded
 }
 
-// runLine runs those at the head of the line, and says whether there were any.
-func (w *writer) runLine() bool {
+// runLine runs those at the head of the line, and says whether it did; if not, how long they are to wait, which is 0 when there are none.
+func (w *writer) runLine() (wait time.Duration, ran bool) {
 	if w.isCrowded() {
 		runtime.Gosched() // those whose answers have just left may come again
 	}
 	w.work.Lock()
 	defer w.work.Unlock()
-	group := w.take()
+	group, wait := w.take()
 	if group == nil {
-		return false
+		return wait, false
 	}
 	w.runGroup(group)
-	return true
+	return 0, true
 }
 
 // takeSlot waits for a place in the log; false means that the writer is to end.
@@ -263,13 +282,17 @@ func (w *writer) refuseLine() {
 	}
 }
 
-// take takes the next jobs that may share a transaction, or one that may not.
-func (w *writer) take() []*job {
+// take takes the next jobs that may share a transaction, or one that may not. If there are none, or they are to wait,
+// it takes none, and says how long.
+func (w *writer) take() (group []*job, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	line := w.mu.line
 	if len(line) == 0 {
-		return nil
+		return nil, 0
+	}
+	if wait := w.mu.pace.wait(len(line), time.Now()); wait > 0 {
+		return nil, wait
 	}
 	n := 1
 	if !line[0].alone {
@@ -278,12 +301,30 @@ func (w *writer) take() []*job {
 		}
 	}
 	w.mu.crowded = n > 1
-	group := make([]*job, n)
+	group = make([]*job, n)
 	copy(group, line)
 	rest := copy(line, line[n:])
 	clear(line[rest:])
 	w.mu.line = line[:rest]
-	return group
+	return group, 0
+}
+
+// begin counts a group that takes a place in the log; end is called, once, when its outcome is known.
+func (w *writer) begin(n int) (end func()) {
+	now := time.Now()
+	w.mu.Lock()
+	w.mu.pace.begin(n, now)
+	w.mu.Unlock()
+	return func() {
+		<-w.slot
+		then := time.Now()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.mu.pace.end(n, now, then)
+		if n := len(w.mu.line); n > 0 && w.mu.pace.wait(n, then) == 0 {
+			w.wakeUp()
+		}
+	}
 }
 
 // open opens the connection if there is none.
@@ -329,6 +370,7 @@ func (w *writer) drop() {
 // their answers leave once it is committed. It gives the slot back that its caller took.
 func (w *writer) runGroup(group []*job) {
 	w.db.e.Stats.Groups.Add(1)
+	end := w.begin(len(group))
 	for try := 0; ; try++ {
 		var alone []*job
 		err := w.open()
@@ -336,7 +378,7 @@ func (w *writer) runGroup(group []*job) {
 			alone, err = w.attempt(group)
 		}
 		if err == nil {
-			w.commitTo(without(group, alone))
+			w.commitTo(without(group, alone), end)
 			for _, j := range alone {
 				w.db.e.Stats.Regrouped.Add(1)
 				j.alone = true
@@ -357,7 +399,7 @@ func (w *writer) runGroup(group []*job) {
 		for _, j := range group {
 			j.finish(e)
 		}
-		<-w.slot
+		end()
 		return
 	}
 }
@@ -376,8 +418,8 @@ func without(group, drop []*job) []*job {
 }
 
 // commitTo lets the answers of jobs leave when the transaction that just ran, and
-// those before it, are committed.
-func (w *writer) commitTo(jobs []*job) {
+// those before it, are committed; then it calls end.
+func (w *writer) commitTo(jobs []*job, end func()) {
 	c := w.conn.TakeCommit()
 	own := c != nil
 	if own {
@@ -387,7 +429,7 @@ func (w *writer) commitTo(jobs []*job) {
 	}
 	if len(jobs) == 0 || c == nil {
 		w.place(jobs, w.conn.Store().Head(), true)
-		<-w.slot
+		end()
 		for _, j := range jobs {
 			j.finish(nil)
 		}
@@ -398,7 +440,7 @@ func (w *writer) commitTo(jobs []*job) {
 		if err != nil {
 			w.lost.Store(true)
 		}
-		<-w.slot
+		end()
 		e := outcome(err, own)
 		for _, j := range jobs {
 			j.finish(e)

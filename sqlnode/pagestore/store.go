@@ -39,6 +39,7 @@ type Store struct {
 	// borrowed counts those who look at pages of versions without mu. It rises before mu is taken to find a
 	// version; while it is not 0, buffers of versions that are dropped are left to the garbage collector.
 	borrowed atomic.Int32
+	shut     atomic.Bool // mu.closed is set
 
 	mu struct {
 		sync.RWMutex
@@ -483,6 +484,7 @@ func (s *Store) close(reason error) {
 		return
 	}
 	s.mu.closed = reason
+	s.shut.Store(true)
 	last := len(s.mu.handles) == 0
 	s.mu.Unlock()
 	s.wake()
@@ -490,6 +492,9 @@ func (s *Store) close(reason error) {
 		s.free()
 	}
 }
+
+// Closed says that no more connections are served, ever: the tenant has another store, or none.
+func (s *Store) Closed() bool { return s.shut.Load() }
 
 // free gives back everything once closed and without handles. A checkpoint may still
 // write pages of the store, so their buffers are left to the garbage collector.
