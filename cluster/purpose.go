@@ -12,6 +12,8 @@ const (
 	PurposeHTTP    Purpose = 3 // requests between nodes
 	PurposeStream  Purpose = 4 // transactions to replicas
 	PurposeJoin    Purpose = 5 // a node that knows the cluster by an address alone; see Join
+
+	PurposeExchange Purpose = 6 // changes of conflict-free tables between sites
 )
 
 // String returns the purpose's name.
@@ -27,6 +29,8 @@ func (p Purpose) String() string {
 		return "stream"
 	case PurposeJoin:
 		return "join"
+	case PurposeExchange:
+		return "exchange"
 	}
 	return fmt.Sprintf("purpose(%d)", uint8(p))
 }

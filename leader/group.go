@@ -166,6 +166,9 @@ func (g *Group) runNetwork() (end func()) {
 	wg.Go(p.net.inbox.run)
 	wg.Go(func() { g.answerQuestions(ctx, p.confirming) })
 	wg.Go(func() { p.hints.run(ctx) })
+	wg.Go(func() {
+		(&silence{raft: p.raft, node: raft.ServerID(g.cfg.Node), timeout: g.cfg.HeartbeatTimeout}).run(ctx)
+	})
 	for _, asking := range []*peers{p.confirmers, p.askers} {
 		asking.begin(ctx)
 		wg.Go(func() { asking.wait(ctx) })

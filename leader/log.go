@@ -15,6 +15,7 @@ import (
 type groupLog struct {
 	*logstore.Store
 	several func() bool // whether the group has other members
+	recent  recent      // what others of them read
 
 	mu struct {
 		sync.Mutex
@@ -36,7 +37,18 @@ func (l *groupLog) StoreLogs(entries []*raft.Log) error {
 			l.noteConfiguration(e.Index)
 		}
 	}
+	if l.several() {
+		l.recent.stored(entries)
+	}
 	return nil
+}
+
+// GetLog implements raft.LogStore.
+func (l *groupLog) GetLog(index uint64, entry *raft.Log) error {
+	if l.recent.get(index, entry) {
+		return nil
+	}
+	return l.Store.GetLog(index, entry)
 }
 
 func (l *groupLog) noteConfiguration(index uint64) {
@@ -75,6 +87,7 @@ func (l *groupLog) DeleteRange(from, to uint64) error {
 			return nil
 		}
 	}
+	l.recent.forget(from, to)
 	return l.Store.DeleteRange(from, to)
 }
 

@@ -84,6 +84,9 @@ func (n *Node) catalogueChanged() {
 		n.openDeclared(g)
 	}
 	n.keeper.changed()
+	if n.repl != nil {
+		n.repl.changed()
+	}
 }
 
 // openDeclared opens a group that this node is to be a voter of. Of a new group the first of

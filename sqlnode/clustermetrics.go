@@ -98,3 +98,32 @@ func (m *clusterMetrics) Collect(c chan<- prometheus.Metric) {
 		gauge(m.failed, float64(failed-hollow), id)
 	}
 }
+
+// registerReplicas adds the metrics of copies that follow, and of those that this node feeds.
+func registerReplicas(r *prometheus.Registry, n *Node) {
+	gauge := func(name, help string, f func() int64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearsql_replica_" + name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	counter := func(name, help string, f func() int64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearsql_replica_" + name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	f, s, d := &n.repl.follower.Stats, &n.repl.set.Stats, &n.repl.feeder.Stats
+	gauge("tenants", "Tenants that this node follows without a vote.", f.Tenants.Load)
+	gauge("tenants_joined", "Of these, tenants whose freshness is kept up.", f.Joined.Load)
+	gauge("streams", "Streams to nodes that this one follows.", f.Streams.Load)
+	counter("transactions_total", "Transactions received.", f.Txns.Load)
+	counter("transaction_bytes_total", "Bytes of them.", f.TxnBytes.Load)
+	counter("copies_total", "Whole copies installed.", f.Copies.Load)
+	counter("changes_total", "Times that a copy caught up by what had changed, without a whole copy.", f.LTX.Load)
+	counter("diverged_total", "Copies that were not what their feeder had.", f.Diverged.Load)
+	counter("refused_total", "Streams that ended because of what the feeder sent.", f.Refused.Load)
+	counter("rebuilt_total", "Copies fetched anew because they failed or a page was corrupt.", s.Rebuilt.Load)
+	counter("dropped_total", "Copies removed here.", s.Dropped.Load)
+	gauge("fed_nodes", "Nodes that this one feeds.", d.Conns.Load)
+	gauge("fed_tenants", "Tenants that it feeds them.", d.Slots.Load)
+	counter("fed_transactions_total", "Transactions sent to nodes that follow.", d.Txns.Load)
+	counter("fed_transaction_bytes_total", "Bytes of them.", d.TxnBytes.Load)
+	counter("fed_copies_total", "Whole copies sent.", d.Copies.Load)
+	counter("fed_changes_total", "Times that a receiver was brought up by what had changed.", d.LTX.Load)
+	counter("fed_lost_total", "Receivers that fell behind what is kept in memory.", d.Lost.Load)
+}

@@ -22,12 +22,13 @@ type directory struct {
 // resident is a tenant on this node.
 type resident struct {
 	*pagestore.Tenant
-	h *hosted
-	q quorum
+	h     *hosted // nil where this node has no vote: the copy follows
+	group wire.GroupID
+	q     quorum
 }
 
 func newResident(t *pagestore.Tenant, h *hosted) *resident {
-	return &resident{Tenant: t, h: h, q: quorum{h: h, t: t}}
+	return &resident{Tenant: t, h: h, group: h.id, q: quorum{h: h, t: t}}
 }
 
 func newDirectory() *directory {
@@ -115,6 +116,11 @@ func (n *Node) look(name tenant.Name) (r *resident, known bool, err error) {
 	}
 	h := n.groups.get(t.Group)
 	if h == nil {
+		if n.repl != nil {
+			if r := n.repl.find(t); r != nil && r.Bears(string(name)) {
+				return r, true, nil
+			}
+		}
 		node := n.memberOf(t.Group)
 		if node == "" {
 			return nil, false, wire.NewError(wire.CodeUnreachable, "no member is known of the group of tenant %q", string(name))
@@ -166,4 +172,15 @@ func (n *Node) memberOf(id wire.GroupID) string {
 		}
 	}
 	return ""
+}
+
+// home is where the log of the tenant's group is: here, or the error says where.
+func (n *Node) home(r *resident) (*hosted, error) {
+	if r.h != nil {
+		return r.h, nil
+	}
+	if node := n.memberOf(r.group); node != "" {
+		return nil, &httpapi.ElsewhereError{Node: node}
+	}
+	return nil, wire.NewError(wire.CodeUnreachable, "no member of the tenant's group is known")
 }

@@ -12,6 +12,9 @@ import (
 // Export implements httpapi.Tenants.
 func (s tenantService) Export(ctx context.Context, name string, w io.Writer, f httpapi.Format) error {
 	r, err := s.n.locate(ctx, name)
+	if err == nil {
+		_, err = s.n.home(r)
+	}
 	if err != nil {
 		return err
 	}

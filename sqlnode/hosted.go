@@ -18,6 +18,7 @@ import (
 	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/copies"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/sqlnode/replicas"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 	"github.com/nearsql/nearsql/wire/txn"
@@ -26,8 +27,9 @@ import (
 // hosted is one Raft group on this node: its log, and the copies of its tenants.
 type hosted struct {
 	id     wire.GroupID
-	node   string // this one
-	single bool   // there are no other nodes
+	node   string         // this one
+	single bool           // there are no other nodes
+	lane   *replicas.Lane // what nodes are fed from that follow; nil if there are no others
 	pages  *pagestore.Group
 	now    func() time.Time
 	slog   *slog.Logger
@@ -84,8 +86,17 @@ func groupDir(dataDir string, id wire.GroupID) string {
 // is not on disk waits until its primary adds this node. network is nil for a node on its own.
 func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network leader.Network, ticks *readpath.Ticks, founders []leader.NodeID) (*hosted, error) {
 	dir := groupDir(cfg.DataDir, id)
+	var (
+		lane     *replicas.Lane
+		observer pagestore.Observer
+	)
+	if network != nil {
+		lane = replicas.NewLane(id, 0, cfg.Log)
+		observer = lane
+	}
 	pages, err := pagestore.NewGroup(pagestore.Config{
-		ID: id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
+		Observer: observer,
+		ID:       id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
 		CheckpointBytes: cfg.CheckpointBytes, CheckpointAge: cfg.CheckpointAge,
 		LTXBytes: cfg.LTXBytes, LTXAge: cfg.LTXAge, LTXRetention: cfg.LTXRetention,
 		FreeSpace: func() (int64, error) { return freeSpace(cfg.DataDir) }, MinFreeSpace: cfg.MinFreeSpace,
@@ -93,7 +104,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	if err != nil {
 		return nil, err
 	}
-	h := &hosted{id: id, node: cfg.NodeID, single: network == nil, pages: pages, now: cfg.Now, scrubEvery: cfg.ScrubEvery, slog: cfg.Log, broken: make(chan error, 1)}
+	h := &hosted{id: id, node: cfg.NodeID, single: network == nil, lane: lane, pages: pages, now: cfg.Now, scrubEvery: cfg.ScrubEvery, slog: cfg.Log, broken: make(chan error, 1)}
 	timeout := cfg.HeartbeatTimeout
 	if network == nil {
 		timeout = aloneTimeout
@@ -207,6 +218,9 @@ func (h *hosted) run(ctx context.Context) error {
 	}
 	cancel(nil)
 	wg.Wait()
+	if h.lane != nil {
+		h.lane.End()
+	}
 	h.pages.Close()
 	return err
 }
@@ -283,6 +297,27 @@ func (h *hosted) awaitLeader(ctx context.Context) (leader.Leadership, error) {
 		case <-over:
 		}
 	}
+}
+
+// whileLeads is a context that ends, too, when this node does not hold the given one for the leader any more: a primary
+// that is cut off would else be waited for although there is another. stop must be called.
+func (h *hosted) whileLeads(ctx context.Context, id leader.NodeID) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for {
+			l, changed, over := h.leadership()
+			if l.Leader != id {
+				cancel()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			case <-over:
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // propose puts one entry in the log and waits for what became of it.

@@ -29,6 +29,9 @@ func (s tenantService) Import(ctx context.Context, name string, f httpapi.Format
 	if err != nil {
 		return none, err
 	}
+	if err := s.n.wantJurisdiction(ctx, h.id, o.Jurisdiction); err != nil {
+		return none, err
+	}
 	if err := s.wantFree(ctx, nm); err != nil {
 		return none, err
 	}

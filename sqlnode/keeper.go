@@ -376,6 +376,11 @@ func (k *keeper) heal(ctx context.Context, h *hosted) error {
 				errs = append(errs, err)
 				n.log.Error("a tenant's name is not in the catalogue", "tenant", string(rec.Name), "id", rec.ID, "error", err)
 			}
+		case !gone:
+			if err := k.healPlacement(ctx, h, t, row); err != nil {
+				errs = append(errs, err)
+				n.log.Warn("a tenant's placement is not in the catalogue", "tenant", string(rec.Name), "id", rec.ID, "error", err)
+			}
 		}
 	}
 	before := n.cfg.Now().Add(-claimLifetime)

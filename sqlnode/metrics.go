@@ -68,6 +68,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	counter("copy_failures_total", "Copies taken out of service.", sum(func(s *pagestore.Stats) int64 { return s.Failures.Load() }))
 	if n.copies != nil {
 		registerCopies(m.registry, n)
+		registerReplicas(m.registry, n)
 	}
 	return m
 }

@@ -48,6 +48,7 @@ type Node struct {
 	keeper    *keeper
 	ticks     *readpath.Ticks
 	copies    *copies.Server // nil for a node on its own
+	repl      *replicator    // nil for a node on its own
 	engine    *engine.Engine
 	importer  *importer.Importer
 	metrics   *metrics
@@ -134,6 +135,11 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	if err := n.openGroups(); err != nil {
 		return nil, err
+	}
+	if n.net != nil {
+		if n.repl, err = newReplicator(n, &n.cfg, budget, filepath.Join(cfg.DataDir, "replicas")); err != nil {
+			return nil, err
+		}
 	}
 	n.cat = catalogue.NewDirectory()
 	n.dir = newDirectory()
@@ -234,6 +240,7 @@ func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 		lines.Go(func() { fail("cluster listener", n.net.Run(links)) })
 		wg.Go(func() { fail("server for other nodes", n.serveNodes(parts)) })
 		wg.Go(func() { _ = n.copies.Run(parts) })
+		wg.Go(func() { n.repl.run(parts) })
 	}
 	wg.Go(func() { n.groups.run(parts, stopParts) })
 	wg.Go(func() { _ = n.engine.Run(parts) })

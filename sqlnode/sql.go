@@ -32,9 +32,14 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 		if r, err = n.locate(ctx, name); err != nil {
 			return wire.Meta{}, err
 		}
-		if engine.NeedsPrimary(req) {
+		switch {
+		case engine.NeedsPrimary(req) && r.h == nil:
+			_, err = n.home(r)
+		case engine.NeedsPrimary(req):
 			x, err = n.write(ctx, r, req, sink)
-		} else {
+		case r.h == nil:
+			x, m.Staleness, err = n.readReplica(ctx, name, r, req, sink)
+		default:
 			x, m.Staleness, err = n.read(ctx, name, r, req, sink)
 		}
 		if again = errors.Is(err, errOtherTenant); err != nil && !again {
@@ -51,7 +56,10 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 
 // role is what this node is to the group, as answers say it.
 func (n *Node) role(h *hosted) string {
-	if h.single {
+	switch {
+	case h == nil:
+		return "replica"
+	case h.single:
 		return "primary"
 	}
 	if l, _, _ := h.leadership(); l.Primary {

@@ -121,7 +121,9 @@ func (n *Node) callSystem(ctx context.Context, c *systemCall) (systemAnswer, err
 		case l.Primary:
 			a, err = n.makeCall(ctx, c)
 		default:
-			a, err = n.sendCall(ctx, string(l.Leader), c)
+			once, stop := h.whileLeads(ctx, l.Leader)
+			a, err = n.sendCall(once, string(l.Leader), c)
+			stop()
 		}
 		// All calls can be made again: so also one of which it is not known what became of it.
 		var w *wire.Error
@@ -172,6 +174,7 @@ const maxCall = 1 << 20 // bytes
 func (n *Node) internalRoutes() map[string]http.Handler {
 	return map[string]http.Handler{
 		"POST " + pathSystemCall: http.HandlerFunc(n.serveCall),
+		"GET " + pathCopyStatus:  http.HandlerFunc(n.serveCopyStatus),
 		copies.Prefix:            n.copies,
 	}
 }

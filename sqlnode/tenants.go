@@ -91,6 +91,9 @@ func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateO
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
+	if err := s.n.wantJurisdiction(ctx, h.id, o.Jurisdiction); err != nil {
+		return tenant.Tenant{}, err
+	}
 	if err := s.n.claim(ctx, rec); err != nil {
 		return tenant.Tenant{}, err
 	}
@@ -144,10 +147,11 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 	var list []tenant.Tenant
 	for _, name := range v.TenantNames(tenant.Name(after), limit) {
 		t, ok := v.Tenant(name)
-		if !ok {
+		if !ok || name == tenant.SystemName {
 			continue
 		}
-		rec := tenant.Tenant{ID: t.ID, Name: t.Name, Group: t.Group, Epoch: 1, State: tenant.StateActive, PageSize: tenant.DefaultPageSize, Created: t.Changed}
+		rec := tenant.Tenant{ID: t.ID, Name: t.Name, Group: t.Group, Epoch: 1, State: tenant.StateActive, PageSize: tenant.DefaultPageSize, Created: t.Changed,
+			Policy: t.Policy, Placement: t.Placement}
 		if h := s.n.groups.get(t.Group); h != nil {
 			if p, err := h.pages.Tenant(t.ID); err == nil {
 				rec = p.Record()
@@ -161,6 +165,9 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 // Get implements httpapi.Tenants.
 func (s tenantService) Get(ctx context.Context, name string) (tenant.Tenant, error) {
 	r, err := s.n.locate(ctx, name)
+	if err == nil {
+		_, err = s.n.home(r)
+	}
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
@@ -179,6 +186,9 @@ func (s tenantService) Get(ctx context.Context, name string) (tenant.Tenant, err
 // Delete implements httpapi.Tenants. The data stays on disk for the grace period.
 func (s tenantService) Delete(ctx context.Context, name string) error {
 	r, err := s.n.locate(ctx, name)
+	if err == nil {
+		_, err = s.n.home(r)
+	}
 	if err != nil {
 		return err
 	}

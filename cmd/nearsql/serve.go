@@ -27,6 +27,7 @@ type settings struct {
 	NoAuth, PlainHTTP   bool
 	Cluster             clusterSettings
 	CORSOrigins         []string
+	DebugListen         string // HOST:PORT of profiles; "" for none
 	Limits              tenant.Limits // of tenants that ask for nothing else
 	Tuning              tuning
 	Log                 *slog.Logger
@@ -48,6 +49,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "limit", Usage: "default limit of tenants, as `NAME=VALUE` (size=1GiB, statement_time=5s); repeatable", EnvVars: []string{"NEARSQL_LIMITS"}},
 		&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error, text or json", Value: "text", EnvVars: []string{"NEARSQL_LOG_FORMAT"}},
 		&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info", EnvVars: []string{"NEARSQL_LOG_LEVEL"}},
+		debugFlag(),
 		&cli.BoolFlag{Name: "insecure-no-auth", Usage: "ask for no token; only on loopback", EnvVars: []string{"NEARSQL_INSECURE_NO_AUTH"}},
 		&cli.BoolFlag{Name: "insecure-plain-http", Usage: "listen beyond loopback without TLS: whoever is on the way reads tokens and data", EnvVars: []string{"NEARSQL_INSECURE_PLAIN_HTTP"}},
 	}, append(clusterFlags(), tuningFlags()...)...)
@@ -78,6 +80,11 @@ func serveCommand(s stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
+			endDebug, err := serveDebug(c.Context, set)
+			if err != nil {
+				return err
+			}
+			defer endDebug()
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)
@@ -93,6 +100,7 @@ func serveSettings(c *cli.Context, logTo io.Writer) (settings, error) {
 		TLSCert: c.String("tls-cert"), TLSKey: c.String("tls-key"),
 		NoAuth: c.Bool("insecure-no-auth"), PlainHTTP: c.Bool("insecure-plain-http"),
 		CORSOrigins: c.StringSlice("cors-origin"), Labels: make(map[string]string),
+		DebugListen: c.String("debug-listen"),
 	}
 	for _, name := range []struct{ flag, value string }{{"node-id", set.NodeID}, {"pop", set.PoP}, {"region", set.Region}} {
 		if name.value == "" {
@@ -121,7 +129,7 @@ func serveSettings(c *cli.Context, logTo io.Writer) (settings, error) {
 			return set, usagef("--limit %s: %v", text, err)
 		}
 	}
-	err := checkListen(set)
+	err := errors.Join(checkListen(set), checkDebug(set.DebugListen))
 	if err != nil {
 		return set, err
 	}

@@ -18,10 +18,11 @@ import (
 func tenantCommand(s stdio) *cli.Command {
 	return &cli.Command{
 		Name:   "tenant",
-		Usage:  "Create, list, show, delete, import and export tenants",
+		Usage:  "Create, list, show, place, delete, import and export tenants",
 		Action: groupAction,
 		Subcommands: []*cli.Command{
 			tenantCreateCommand(s), tenantListCommand(s), tenantShowCommand(s),
+			tenantPlaceCommand(s), tenantCopiesCommand(s),
 			tenantDeleteCommand(s), tenantImportCommand(s), tenantExportCommand(s),
 		},
 	}
@@ -49,7 +50,7 @@ func tenantCreateCommand(s stdio) *cli.Command {
 		ArgsUsage: "NAME",
 		Flags: append(clientFlags(),
 			&cli.UintFlag{Name: "page-size", Usage: "`BYTES` of a database page, a power of two from 512 to 65536 (default: 4096)"},
-			limitFlag(), groupFlag(),
+			limitFlag(), groupFlag(), replicasFlag(),
 		),
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
 			o, group, err := createOptions(c)
@@ -80,6 +81,7 @@ func createOptions(c *cli.Context) (o tenant.CreateOptions, group string, err er
 		return o, "", usagef("--page-size: %d is too large", c.Uint("page-size"))
 	}
 	o.PageSize = uint32(c.Uint("page-size"))
+	o.Replicas = tenant.Replicas(c.String("replicas"))
 	group = c.String("group")
 	if n, err := strconv.ParseUint(group, 10, 32); err == nil {
 		o.Group, group = wire.GroupID(n), ""
@@ -204,7 +206,7 @@ func (p *tenantPrinter) end() error {
 func tenantShowCommand(s stdio) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "Show what a tenant is and may use",
+		Usage:     "Show what a tenant is and may use, and its copies",
 		ArgsUsage: "NAME",
 		Flags:     clientFlags(),
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
@@ -215,7 +217,17 @@ func tenantShowCommand(s stdio) *cli.Command {
 			if c.Bool("json") {
 				return printJSON(s.out, t)
 			}
-			return showTenant(s.out, t)
+			if err := showTenant(s.out, t); err != nil {
+				return err
+			}
+			copies, err := node.Copies(c.Context, string(t.Name))
+			if err != nil {
+				return fmt.Errorf("its copies: %w", err)
+			}
+			if _, err := fmt.Fprintln(s.out); err != nil {
+				return err
+			}
+			return showCopies(s.out, copies)
 		}),
 	}
 }
@@ -232,9 +244,7 @@ func showTenant(out io.Writer, t tenant.Tenant) error {
 	if t.Placement.Jurisdiction != "" {
 		rows = append(rows, [2]string{"jurisdiction", t.Placement.Jurisdiction})
 	}
-	if t.Placement.Replicas != "" {
-		rows = append(rows, [2]string{"replicas", string(t.Placement.Replicas)})
-	}
+	rows = append(rows, [2]string{"replicas", replicasText(t.Placement)}, [2]string{"policy", strconv.FormatUint(uint64(t.Policy), 10)})
 	for _, l := range t.Limits.WithDefaults().List() {
 		rows = append(rows, [2]string{"limit " + l.Name, l.Value})
 	}

@@ -42,8 +42,9 @@ type Store struct {
 	seed  uint32 // of the checksums of entries: the state of the CRC after the log's secret key
 
 	// writing serializes changes of the log: raft appends from one goroutine and
-	// deletes from another.
-	writing sync.Mutex
+	// deletes from another. Who has put something in it may write. It is a channel because a sync under it may take
+	// long: simulated time goes on while somebody waits for a channel, and not for a mutex.
+	writing chan struct{}
 
 	running atomic.Bool
 	err     atomic.Pointer[error]
@@ -73,7 +74,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	s := &Store{dir: cfg.Dir, failed: make(chan struct{})}
+	s := &Store{dir: cfg.Dir, writing: make(chan struct{}, 1), failed: make(chan struct{})}
 	s.vfs = newVFS(cfg.FS, s.fail)
 	s.meta = newMeta(cfg.FS, cfg.Dir, s.fail)
 	if err := s.open(cfg); err != nil {
@@ -278,8 +279,8 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 		refs[i] = &stored[i]
 		bytes += len(log.Data)
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
 	if err := s.wal.StoreLogs(refs); err != nil {
 		return s.fail(fmt.Errorf("store log entries from %d: %w", logs[0].Index, err))
 	}
@@ -299,8 +300,8 @@ func (s *Store) DeleteRange(first, last uint64) error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
 	// raft-wal rotates segments in the background, and does not see that what
 	// it rotates is the tail no more.
 	if err := s.filer.awaitRotation(s.failed); err != nil {

@@ -299,6 +299,9 @@ func TestLostAnswers(t *testing.T) {
 		"reclaim": func(ctx context.Context, w *Writer) error {
 			return w.Claim(ctx, tenantID(2), "two", 2, 1, tenant.Placement{})
 		},
+		"place": func(ctx context.Context, w *Writer) error {
+			return w.Place(ctx, tenantID(1), 5, tenant.Placement{Replicas: "all"})
+		},
 		"rename":   func(ctx context.Context, w *Writer) error { return w.Rename(ctx, tenantID(1), "one", "uno") },
 		"release":  func(ctx context.Context, w *Writer) error { return w.Release(ctx, tenantID(1)) },
 		"announce": func(ctx context.Context, w *Writer) error { return w.Announce(ctx, testNode("n5", "x")) },

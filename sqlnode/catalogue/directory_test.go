@@ -36,7 +36,10 @@ func dump(v *View) string {
 	for t := range v.byName.from(&Tenant{}) {
 		fmt.Fprintf(&b, "%s=%s %v\n", t.Name, t.ID, t.Live)
 	}
-	fmt.Fprintln(&b, v.TenantNames("", 1<<30), v.byID.n, v.byName.n, v.byGroup.n)
+	for t := range v.Placed() {
+		fmt.Fprintf(&b, "placed %s: %d %+v\n", t.ID, t.Policy, t.Placement)
+	}
+	fmt.Fprintln(&b, v.TenantNames("", 1<<30), v.byID.n, v.byName.n, v.byGroup.n, v.placed.n)
 	return b.String()
 }
 
@@ -62,7 +65,21 @@ func TestFollowers(t *testing.T) {
 			now = now.Add(time.Minute)
 			id := tenantID(rapid.IntRange(1, 6).Draw(rt, "id"))
 			name := tenant.Name(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "name"))
-			switch op := rapid.IntRange(0, 7).Draw(rt, "op"); op {
+			switch op := rapid.IntRange(0, 8).Draw(rt, "op"); op {
+			case 8:
+				p := tenant.Placement{Replicas: rapid.SampledFrom([]tenant.Replicas{"", "none", "all", "pop:ams"}).Draw(rt, "replicas")}
+				policy := uint32(rapid.IntRange(1, 9).Draw(rt, "policy"))
+				before, _ := load(t, db).TenantByID(id)
+				err := w.Place(ctx, id, policy, p)
+				if before.Live && policy > before.Policy {
+					before.Policy, before.Placement = policy, p
+				}
+				if wantErr := !before.Live || policy == before.Policy && p != before.Placement; (err != nil) != wantErr {
+					rt.Fatalf("place %s %d %+v: %v", id, policy, p, err)
+				}
+				if after, _ := load(t, db).TenantByID(id); after.Policy != before.Policy || after.Placement != before.Placement {
+					rt.Fatalf("place %s %d %+v: got %+v, want %+v", id, policy, p, after, before)
+				}
 			case 0, 1:
 				_, taken := names[name]
 				_, has := nameOf(id)
@@ -128,6 +145,15 @@ func TestFollowers(t *testing.T) {
 			if _, found := v.Tenant(n); found != (names[n] != tenant.ID{}) {
 				rt.Fatalf("%s is there: %v", n, found)
 			}
+		}
+		placed := 0
+		for t := range v.byID.from(&Tenant{}) {
+			if t.Live && t.Placement.Standing() {
+				placed++
+			}
+		}
+		if got := len(placedNames(v)); got != placed || v.PlacedCount() != placed {
+			rt.Fatalf("%d are placed (%d), want %d", got, v.PlacedCount(), placed)
 		}
 		for t := range v.byID.from(&Tenant{}) {
 			if g, found := v.Gone(t.Name); !t.Live && (!found || g.Live || g.Version < t.Version) {

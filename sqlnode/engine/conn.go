@@ -27,7 +27,8 @@ type conn struct {
 	total    int64     // TotalChanges when the request began
 	rowID    int64     // LastInsertRowID before the INSERT in hand; see noRowID
 
-	params int // parameters that a statement may have
+	params   int  // parameters that a statement may have
+	attached bool // has the tenant's conflict-free tables, read-only
 
 	now func() time.Time
 }
@@ -137,8 +138,9 @@ func (c *conn) internal(sql string) error {
 
 // internally runs f with the engine's own rights, and out of reach of the request's limits.
 func (c *conn) internally(f func() error) error {
+	was := c.pol.internal // at rest, a writer of conflict-free tables has only own statements
 	c.pol.internal = true
-	defer func() { c.pol.internal = false }()
+	defer func() { c.pol.internal = was }()
 	return f()
 }
 
@@ -191,6 +193,11 @@ func (c *conn) prepare(sql string) (*cachedStmt, *wire.Error) {
 	}
 	if name, yes := renamesToInternal(sql); yes {
 		return nil, wire.NewError(wire.CodeSQLNotAllowed, "%s", tableReason(name))
+	}
+	if c.pol.taken != nil {
+		if name, ok := renamedTo(sql); ok && c.pol.taken(name) {
+			return nil, wire.NewError(wire.CodeSQLNotAllowed, "%s", takenReason(name))
+		}
 	}
 	st, tail, err := c.Prepare(sql, true)
 	if err != nil {

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nearsql/nearsql/crr"
+	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -38,6 +41,9 @@ type DB struct {
 		opened bool
 	}
 	openMu sync.Mutex // held while the store is opened
+
+	crr  atomic.Pointer[crrfiles.File] // of the tenant's conflict-free tables; nil while none are known
+	line crrLine                       // of requests that write those
 
 	prev *DB               // the tenant's DB before this one; of the writer, or of shut when there is none
 	gone chan struct{}     // closed by shut: the writer has ended
@@ -84,6 +90,7 @@ func (db *DB) open() error {
 	if err != nil {
 		return err
 	}
+	db.lookForCRR()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.mu.closed {
@@ -226,8 +233,10 @@ func (db *DB) giveBack(c *conn, epoch int, bad bool) {
 
 // Executed says where a request was served.
 type Executed struct {
-	Pos      wire.Pos // the answer shows this state or a later one
-	Write    bool
+	Pos      wire.Pos  // the answer shows this state of main or a later one
+	Write    bool      // through the log of the tenant's group
+	Local    bool      // to conflict-free tables, on this node
+	Stamp    crr.Stamp // of a Local write that changed something
 	Replayed bool
 }
 
@@ -278,10 +287,16 @@ func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 		}
 	}
 	if plan.write {
-		x, err := db.write(ctx, q, req, plan, sink)
-		if err != errDBClosed {
-			e.Stats.Writes.Add(1)
+		x, err := db.runWrite(ctx, q, req, plan, sink)
+		if err == errDBClosed {
+			return x, err
 		}
+		if again, werr := db.discover(ctx, err); werr != nil {
+			return x, werr
+		} else if again {
+			return x, errDBClosed // it had no effect, and may run otherwise now
+		}
+		e.Stats.Writes.Add(1)
 		return x, err
 	}
 	x, err := db.read(ctx, q, req, plan.fresh, sink)
@@ -298,6 +313,20 @@ type plan struct {
 	fresh bool // on a connection that has no past
 	first class
 	kinds []class // of a batch
+	to    destination
+	own   func(c *conn) *wire.Error // runs instead of the statements; may be nil
+}
+
+// runWrite runs a request that writes where it belongs.
+func (db *DB) runWrite(ctx context.Context, q Quorum, req *wire.Request, p plan, sink wire.Sink) (Executed, error) {
+	switch p.to {
+	case toCRR:
+		db.e.Stats.LocalWrites.Add(1)
+		return db.writeCRR(ctx, q, req, p, sink)
+	case toDeclare:
+		return db.declare(ctx, q, req, p, sink)
+	}
+	return db.write(ctx, q, req, p, sink)
 }
 
 // plan checks a request's form and decides where it runs.
@@ -352,6 +381,11 @@ func (db *DB) plan(req *wire.Request, rec *tenant.Tenant) (plan, *wire.Error) {
 			p.alone = true
 		}
 	}
+	if p.write && db.e.cfg.CRR != nil {
+		if err := db.aim(req, &p); err != nil {
+			return p, err
+		}
+	}
 	if p.write && req.ReadOnly {
 		return p, wire.NewError(wire.CodeReadOnlyRequest, "the request may only read; use POST to write")
 	}
@@ -377,6 +411,15 @@ func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, fresh bool,
 		if err == errReplacedStore && !count.any && try < 3 {
 			continue
 		}
+		if err != nil && !count.any && try < 3 {
+			again, werr := db.discover(ctx, err)
+			if werr != nil {
+				return Executed{}, werr
+			}
+			if again {
+				continue
+			}
+		}
 		db.e.Stats.RowsRead.Add(count.rows)
 		if err == errReplacedStore {
 			err = wire.NewError(wire.CodeSQLiteBusy, "the database was replaced while the request ran; send it again")
@@ -399,11 +442,20 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, fresh bool, sink 
 		}
 		return Executed{}, convert(err, nil)
 	}
+	if err := c.attachCRR(db.crr.Load()); err != nil {
+		db.giveBack(c, epoch, true)
+		return Executed{}, convert(err, nil)
+	}
 	c.begin(ctx)
 	before := c.Store().Committed()
 	werr := db.guarded(req, func() *wire.Error { return c.runReads(req, db.limits.StatementTime.Std(), sink) })
 	seen := c.Seen()
 	bad := werr != nil && (replaced(werr) || werr.Code == wire.CodeInternal || werr.Code == wire.CodeCorrupt)
+	if werr != nil && c.attached {
+		if e := db.blame(c, werr); e != nil {
+			werr, bad = e, true
+		}
+	}
 	db.giveBack(c, epoch, bad)
 	if werr != nil {
 		if replaced(werr) {

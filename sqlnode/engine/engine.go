@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -33,6 +34,10 @@ type Config struct {
 	Log            *slog.Logger
 	Now            func() time.Time
 	Guard          *Guard // remembers statements that crashed the process; may be nil
+
+	CRR          *crrfiles.Manager // the files of conflict-free tables; nil: tenants can have none
+	RegisterSite Registrar         // nil: by RegisterSite at this node
+	Node         string            // this node, as RegisterSite has it
 }
 
 func (c *Config) setDefaults() {
@@ -73,6 +78,9 @@ type Stats struct {
 	Regrouped             atomic.Int64 // groups run again without the request that spoiled them
 	Opened, Closed        atomic.Int64
 	TempBytes             atomic.Int64 // in use now
+	CRRGroups             atomic.Int64 // transactions of conflict-free tables that requests shared or had alone
+	CRRShared             atomic.Int64 // requests that shared one
+	LocalWrites           atomic.Int64 // requests that wrote conflict-free tables
 }
 
 // Engine runs requests on the tenants of a node.

@@ -9,10 +9,12 @@ import (
 
 // policy is the authorizer of one connection: what any tenant's SQL may do.
 type policy struct {
-	internal bool   // the engine's own statements: all is allowed
-	vacuum   bool   // VACUUM is running: it attaches a database without a name, and copies all tables
-	session  bool   // a PRAGMA set a switch of the connection; whoever resets it clears this
-	refused  string // why the newest statement was refused; "" when it was not
+	internal bool                   // the engine's own statements: all is allowed
+	tracks   bool                   // the connection writes conflict-free tables: their triggers are let pass
+	taken    func(name string) bool // names that the conflict-free schema has, while the strong one may change; may be nil
+	vacuum   bool                   // VACUUM is running: it attaches a database without a name, and copies all tables
+	session  bool                   // a PRAGMA set a switch of the connection; whoever resets it clears this
+	refused  string                 // why the newest statement was refused; "" when it was not
 }
 
 // decide is the authorizer's callback.
@@ -22,6 +24,9 @@ func (p *policy) decide(a sqlite.Action) sqlite.Verdict {
 	}
 	if a.Code == sqlite.ActionAnalyze && isInternal(a.Arg1) {
 		return sqlite.Ignore // ANALYZE without a name: our tables are left out
+	}
+	if p.tracks && strings.HasPrefix(a.Trigger, "__crr_") {
+		return sqlite.Allow // no statement says so of itself: crr.CheckText looks at its text
 	}
 	if why := p.reason(a); why != "" {
 		if p.refused == "" {
@@ -33,6 +38,11 @@ func (p *policy) decide(a sqlite.Action) sqlite.Verdict {
 }
 
 func (p *policy) reason(a sqlite.Action) string {
+	if !p.vacuum {
+		if why := p.crrReason(a); why != "" {
+			return why
+		}
+	}
 	switch a.Code {
 	case sqlite.ActionAttach:
 		if p.vacuum && a.Arg1 == "" {

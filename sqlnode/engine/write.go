@@ -20,7 +20,8 @@ type job struct {
 	req   *wire.Request
 	alone bool
 	first class
-	kinds []class // of a batch
+	kinds []class                   // of a batch
+	own   func(c *conn) *wire.Error // runs instead of the statements; may be nil
 
 	answers  recorder
 	err      *wire.Error
@@ -87,7 +88,7 @@ type writer struct {
 
 // write runs a request that writes; errDBClosed means that it did not.
 func (db *DB) write(ctx context.Context, q Quorum, req *wire.Request, p plan, sink wire.Sink) (Executed, error) {
-	j := &job{ctx: ctx, req: req, alone: p.alone, first: p.first, kinds: p.kinds, over: make(chan struct{})}
+	j := &job{ctx: ctx, req: req, alone: p.alone, first: p.first, kinds: p.kinds, own: p.own, over: make(chan struct{})}
 	j.answers.rows, j.answers.bytes = db.limits.AnswerRows, db.limits.AnswerBytes
 	w, err := db.writer()
 	if err != nil {
@@ -375,6 +376,9 @@ func (w *writer) runGroup(group []*job) {
 		var alone []*job
 		err := w.open()
 		if err == nil {
+			err = w.fit(group)
+		}
+		if err == nil {
 			alone, err = w.attempt(group)
 		}
 		if err == nil {
@@ -620,6 +624,14 @@ func (w *writer) attemptAlone(j *job) error {
 		j.err = wire.AsError(j.ctx.Err())
 		return nil
 	}
+	if j.first != classWrite {
+		taken, err := w.taken()
+		if err != nil {
+			return err
+		}
+		c.pol.taken = taken
+		defer func() { c.pol.taken = nil }()
+	}
 	c.begin(j.ctx)
 	limit := w.db.limits.StatementTime.Std()
 	e := w.db.guarded(j.req, func() *wire.Error {
@@ -741,6 +753,16 @@ func (w *writer) body(j *job, first int, limit time.Duration, until time.Time) *
 		known, e := w.recall(j)
 		if e != nil || known {
 			return e
+		}
+	}
+	if j.own != nil {
+		if e := j.own(c); e != nil {
+			return e
+		}
+		first = len(j.req.Statements)
+		for i := range first {
+			_ = j.answers.Begin(i, nil)
+			_ = j.answers.End(wire.Summary{})
 		}
 	}
 	for i := first; i < len(j.req.Statements); i++ {

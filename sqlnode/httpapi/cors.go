@@ -25,7 +25,7 @@ func (h *Handler) cors(w http.ResponseWriter, r *http.Request) bool {
 		header.Set("Access-Control-Expose-Headers", "Nearsql-Bookmark, Retry-After, X-Request-Id")
 		return false
 	}
-	header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, Idempotency-Key, Nearsql-Bookmark, X-Request-Id")
 	header.Set("Access-Control-Max-Age", "7200")
 	w.WriteHeader(http.StatusNoContent)

@@ -27,6 +27,11 @@ type Tenants interface {
 	List(ctx context.Context, after string, limit int) ([]tenant.Tenant, error)
 	Get(ctx context.Context, name string) (tenant.Tenant, error)
 	Delete(ctx context.Context, name string) error
+	// Place says where replicas of a tenant are to be; an empty jurisdiction leaves that as it is. It returns when
+	// that is decided; that the nodes follow takes longer, and is seen in Copies.
+	Place(ctx context.Context, name string, p tenant.Placement) (tenant.Tenant, error)
+	// Copies gives the copies of a tenant that are, or are to be, on any node: the primary's first.
+	Copies(ctx context.Context, name string) ([]CopyInfo, error)
 	// Import creates a tenant from what r has, which it reads to its end.
 	Import(ctx context.Context, name string, f Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error)
 	// Export writes the whole tenant, at one moment. An error before the first byte is answered as such.

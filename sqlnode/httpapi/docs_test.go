@@ -48,7 +48,7 @@ func TestDocsHaveTheRoutes(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, line := range []string{
 		"POST /v1/tenants/{t}/sql", "GET /v1/tenants/{t}/sql", "GET /v1/tenants", "POST /v1/tenants", "GET /v1/tenants/{t}",
-		"DELETE /v1/tenants/{t}", "POST /v1/tenants/{t}/import", "GET /v1/tenants/{t}/export", "GET /v1/status", "GET /healthz",
+		"DELETE /v1/tenants/{t}", "PUT /v1/tenants/{t}/placement", "GET /v1/tenants/{t}/copies", "POST /v1/tenants/{t}/import", "GET /v1/tenants/{t}/export", "GET /v1/status", "GET /healthz",
 		"GET /v1/nodes", "GET /v1/nodes/{id}", "POST /v1/nodes/{id}/drain", "POST /v1/nodes/{id}/undrain", "DELETE /v1/nodes/{id}",
 		"GET /v1/groups", "POST /v1/groups", "GET /v1/groups/{g}", "POST /v1/groups/{g}/move-leader", "GET /readyz", "GET /metrics",
 	} {

@@ -82,6 +82,8 @@ type fakeTenants struct {
 	imported bytes.Buffer
 	format   Format
 	options  tenant.CreateOptions
+	placed   []tenant.Placement
+	copies   []CopyInfo
 	export   func(w io.Writer) error
 	away     error // what all methods return
 	imports  func(r io.Reader) error
@@ -152,6 +154,27 @@ func (f *fakeTenants) Delete(ctx context.Context, name string) error {
 	defer f.mu.Unlock()
 	delete(f.mu.all, name)
 	return nil
+}
+
+func (f *fakeTenants) Place(ctx context.Context, name string, p tenant.Placement) (tenant.Tenant, error) {
+	t, err := f.Get(ctx, name)
+	if err != nil {
+		return t, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p.Jurisdiction != "" && p.Jurisdiction != t.Placement.Jurisdiction {
+		return t, wire.NewError(wire.CodeConflict, "it has another jurisdiction")
+	}
+	f.placed = append(f.placed, p)
+	t.Policy, t.Placement.Replicas = t.Policy+1, p.Replicas
+	f.mu.all[name] = t
+	return t, nil
+}
+
+func (f *fakeTenants) Copies(ctx context.Context, name string) ([]CopyInfo, error) {
+	_, err := f.Get(ctx, name)
+	return f.copies, err
 }
 
 func (f *fakeTenants) Import(ctx context.Context, name string, format Format, r io.Reader, o tenant.CreateOptions) (tenant.Tenant, error) {

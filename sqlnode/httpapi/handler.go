@@ -88,6 +88,8 @@ func (h *Handler) routes() {
 		{"POST", "/v1/tenants", "tenant_create", true, h.createTenant},
 		{"GET", "/v1/tenants/{t}", "tenant_get", false, h.getTenant},
 		{"DELETE", "/v1/tenants/{t}", "tenant_delete", true, h.deleteTenant},
+		{"PUT", "/v1/tenants/{t}/placement", "tenant_place", true, h.placeTenant},
+		{"GET", "/v1/tenants/{t}/copies", "tenant_copies", false, h.listCopies},
 		{"POST", "/v1/tenants/{t}/import", "tenant_import", true, h.importTenant},
 		{"GET", "/v1/tenants/{t}/export", "tenant_export", true, h.exportTenant},
 		{"GET", "/v1/nodes", "node_list", false, h.listNodes},

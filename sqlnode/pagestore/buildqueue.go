@@ -84,13 +84,16 @@ func (q *buildQueue) add(n int64) {
 }
 
 // throttle waits while more than limit bytes wait and builders are at work. It is called by
-// the one goroutine that applies entries.
+// those who apply entries.
 func (q *buildQueue) throttle(limit int64) {
-	for {
+	for waited := false; ; waited = true {
 		q.mu.Lock()
 		wait := q.mu.bytes > limit && q.mu.workers > 0
 		q.mu.Unlock()
 		if !wait {
+			if waited {
+				signal(q.room) // others may wait for the same room
+			}
 			return
 		}
 		<-q.room

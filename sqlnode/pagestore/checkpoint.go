@@ -46,11 +46,14 @@ func (g *Group) Capture() (*Capture, error) {
 	if l := g.Hollow(); len(l) > 0 {
 		return nil, fmt.Errorf("snapshot of group %d: %d tenants are hollow: %w", g.cfg.ID, len(l), ErrHollow)
 	}
+	if err := g.files.settle(); err != nil {
+		return nil, fmt.Errorf("snapshot of group %d: %w", g.cfg.ID, err)
+	}
 	if g.copying() {
 		return nil, fmt.Errorf("snapshot of group %d: %w", g.cfg.ID, ErrCopying)
 	}
 	g.mu.Lock()
-	if g.mu.staging > 0 {
+	if g.mu.staging > 0 && !g.cfg.Streams {
 		g.mu.Unlock()
 		return nil, ErrStagingOpen
 	}
@@ -68,7 +71,7 @@ func (g *Group) Capture() (*Capture, error) {
 	for _, t := range all {
 		_, isDirty := dirty[t]
 		t.mu.Lock()
-		ct := capturedTenant{t: t, rec: t.mu.rec, log: t.mu.log, logTime: t.mu.logTime, index: t.mu.index, gen: t.mu.gen, dirty: isDirty}
+		ct := capturedTenant{t: t, rec: t.mu.rec, log: t.mu.log, logTime: t.mu.logTime, index: t.containedLocked(), gen: t.mu.gen, dirty: isDirty}
 		if t.mu.failed != nil {
 			// The log may drop its entries up to here, so a copy that takes this one's place must have them.
 			t.forgetLocked()

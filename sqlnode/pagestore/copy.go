@@ -301,7 +301,8 @@ func (t *Tenant) serve(p *replacement) error {
 		return err // a snapshot, its end, or too many entries came meanwhile
 	}
 	t.dropKeptLocked(p.index)
-	if p.index > t.mu.index { // the source is ahead of this node's log
+	if p.index > t.mu.index {
+		defer t.g.observeRenewed(t.id, p.index) // the source is ahead of this node's log
 		t.mu.rec, t.mu.log, t.mu.logTime, t.mu.index = p.rec, p.state, p.time, p.index
 		for op := range t.mu.staging {
 			t.takeStagingLocked(op).drop()

@@ -216,19 +216,26 @@ func noEOF(err error) error {
 }
 
 // blockGuard keeps ltx.Decoder from making room for a block of any size: it is the size of a block, and nothing
-// else, that the decoder asks for with 4 bytes.
+// else, that the decoder asks for with 4 bytes. So that it never asks for the last 4 bytes of something else, it gets all that
+// it asks for at once.
 type blockGuard struct {
 	r     io.Reader
 	limit uint32
 }
 
 func (g *blockGuard) Read(p []byte) (int, error) {
-	if len(p) != 4 {
-		return g.r.Read(p)
-	}
 	n, err := io.ReadFull(g.r, p)
-	if err != nil {
+	switch {
+	case n == len(p):
+	case n > 0 && err == io.ErrUnexpectedEOF:
+		return n, nil
+	case len(p) == 4:
 		return n, noEOF(err)
+	default:
+		return n, err
+	}
+	if n != 4 {
+		return n, nil
 	}
 	if size := binary.BigEndian.Uint32(p); size > g.limit {
 		return 0, fmt.Errorf("a compressed page of %d bytes", size)

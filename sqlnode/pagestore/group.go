@@ -66,6 +66,11 @@ type Config struct {
 	// ScrubRate is how much Scrub reads, in bytes per second.
 	ScrubRate int64
 
+	// Streams makes a group that has no log: see Group.Follow.
+	Streams bool
+	// Observer is told what takes effect; nil for none. Not of a group with Streams.
+	Observer Observer
+
 	retry       time.Duration // between tries to build on a disk that fails
 	pendingByte int64         // for tests with a small database that has a lock page
 }
@@ -168,6 +173,9 @@ func NewGroup(cfg Config) (*Group, error) {
 	if err := g.files.open(cfg); err != nil {
 		return nil, fmt.Errorf("group %d: %w", cfg.ID, err)
 	}
+	if cfg.Streams {
+		g.mu.log = streamLog{g}
+	}
 	return g, nil
 }
 
@@ -264,14 +272,22 @@ func (g *Group) Apply(index, term uint64, entry []byte) any {
 		g.kickCheckpoint()
 	}
 	if t == nil {
+		g.observe(index, nil, &h, State{})
 		return fmt.Errorf("tenant %s: %w", h.Tenant, ErrNoTenant)
 	}
+	contained := g.cfg.Observer != nil && t.contains(index)
 	st, err := t.apply(index, &h, body, entry)
+	if err != nil || contained { // a copy that contains an entry does not say whether it took effect
+		g.observe(index, nil, &h, st)
+	} else {
+		g.observe(index, entry, &h, st)
+	}
 	if err != nil {
 		return err
 	}
 	if t.gone() {
 		g.purge(t, index)
+		g.observeLeft(t.id)
 		return Applied{Tenant: t, State: st}
 	}
 	g.mu.Lock()

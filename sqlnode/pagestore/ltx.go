@@ -22,8 +22,11 @@ import (
 
 // ltxDir is where the LTX files of a tenant's epoch lie.
 func (f *files) ltxDir(id wire.TenantID, epoch wire.Epoch) string {
-	return filepath.Join(f.cfg.Dir, "ltx", id.String(), fmt.Sprintf("%08x", uint32(epoch)))
+	return filepath.Join(f.ltxOf(id), fmt.Sprintf("%08x", uint32(epoch)))
 }
+
+// ltxOf is where the LTX files of all epochs of a tenant lie.
+func (f *files) ltxOf(id wire.TenantID) string { return filepath.Join(f.cfg.Dir, "ltx", id.String()) }
 
 // compactLTX turns absorbed units into one LTX file for each tenant once they are
 // large or old enough, removes them, and removes LTX files past their retention.

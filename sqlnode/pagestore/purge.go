@@ -28,6 +28,10 @@ func (g *Group) purge(t *Tenant, index uint64) {
 	g.mu.Lock()
 	delete(g.mu.tenants, t.id)
 	delete(g.mu.dirty, t)
+	if g.cfg.Streams { // index is no log's: a capture that has the tenant has a smaller one
+		g.mu.index++
+		index = g.mu.index
+	}
 	g.mu.purged = append(g.mu.purged, purged{t, index})
 	g.mu.Unlock()
 	t.mu.Lock()
@@ -126,21 +130,8 @@ func (g *Group) isPurged(id wire.TenantID) bool {
 // removeTenant removes all files of a tenant that no snapshot lists. Units that hold pages of
 // it are retired in their time.
 func (f *files) removeTenant(id wire.TenantID) error {
-	f.mu.Lock()
-	var private []*segment
-	f.mu.private = slices.DeleteFunc(f.mu.private, func(s *segment) bool {
-		if s.sections[0].Tenant != id {
-			return false
-		}
-		private = append(private, s)
-		f.mu.bytes -= s.bytes
-		return true
-	})
-	f.mu.Unlock()
-	for _, s := range private {
-		f.removeSegment(s)
-	}
-	if err := f.cfg.FS.RemoveAll("purge.ltx", filepath.Join(f.cfg.Dir, "ltx", id.String())); err != nil {
+	f.dropPrivate(id)
+	if err := f.cfg.FS.RemoveAll("purge.ltx", f.ltxOf(id)); err != nil {
 		return fmt.Errorf("remove LTX files: %w", err)
 	}
 	base := f.basePath(id)
@@ -155,4 +146,22 @@ func (f *files) removeTenant(id wire.TenantID) error {
 	delete(f.mu.replaced, id)
 	f.mu.Unlock()
 	return nil
+}
+
+// dropPrivate removes the segments of large transactions of a tenant that no unit has.
+func (f *files) dropPrivate(id wire.TenantID) {
+	f.mu.Lock()
+	var private []*segment
+	f.mu.private = slices.DeleteFunc(f.mu.private, func(s *segment) bool {
+		if s.sections[0].Tenant != id {
+			return false
+		}
+		private = append(private, s)
+		f.mu.bytes -= s.bytes
+		return true
+	})
+	f.mu.Unlock()
+	for _, s := range private {
+		f.removeSegment(s)
+	}
 }

@@ -14,14 +14,16 @@ import (
 // A copy that came from another node lies beside the base that it replaces, under a name with a
 // number. The file in `replaced`, named by the tenant's id, makes it the base: that is one atomic write.
 
+func (f *files) replacedDir() string { return filepath.Join(f.cfg.Dir, "replaced") }
+
 func (f *files) replacedPath(id wire.TenantID) string {
-	return filepath.Join(f.cfg.Dir, "replaced", id.String())
+	return filepath.Join(f.replacedDir(), id.String())
 }
 
 // loadReplaced reads the records of all copies, and removes bases that are of no use any more.
 func (f *files) loadReplaced() error {
 	f.mu.replaced = map[wire.TenantID]replacement{}
-	names, err := f.cfg.FS.ReadDir("replaced.list", filepath.Join(f.cfg.Dir, "replaced"))
+	names, err := f.cfg.FS.ReadDir("replaced.list", f.replacedDir())
 	if err != nil {
 		return fmt.Errorf("list replaced copies: %w", err)
 	}

@@ -40,6 +40,10 @@ func (g *Group) Restore(r io.Reader) error {
 	g.mu.Lock()
 	fresh := g.mu.index == 0 && len(g.mu.tenants) == 0
 	g.mu.Unlock()
+	if g.cfg.Streams {
+		return fmt.Errorf("group %d: %w", g.cfg.ID, ErrStreams)
+	}
+	defer g.observeBegun()
 	if fresh {
 		if m.origin == g.files.origin || m.origin == (origin{}) {
 			return g.restoreOwn(m, nil)
@@ -74,8 +78,20 @@ func (g *Group) restoreOwn(m, next *manifest) error {
 		t.mu.floor = mt.index
 		g.add(t)
 	}
+	// newer says whether a copy came after the manifest was begun, given that its tenant is there with an index. Without a log
+	// indexes don't tell; each checkpoint is wholly before or after.
+	newest := uint64(0)
+	for _, u := range m.units {
+		newest = max(newest, u.seq)
+	}
+	newer := func(p *replacement, index uint64) bool {
+		if g.cfg.Streams {
+			return p.number > newest
+		}
+		return p.index > index
+	}
 	for _, mt := range m.tenants {
-		if p, ok := replaced[mt.rec.ID]; ok && p.index > mt.index {
+		if p, ok := replaced[mt.rec.ID]; ok && newer(&p, mt.index) {
 			mt = p.manifestTenant
 		}
 		delete(replaced, mt.rec.ID)
@@ -89,7 +105,7 @@ func (g *Group) restoreOwn(m, next *manifest) error {
 	}
 	for id, p := range replaced {
 		// It was made after the manifest; else it was purged before, and ids are not used again.
-		if _, ok := listed[id]; ok || p.index > m.index {
+		if _, ok := listed[id]; ok || newer(&p, m.index) {
 			add(p.manifestTenant)
 		}
 	}

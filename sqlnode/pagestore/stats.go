@@ -20,6 +20,7 @@ type Stats struct {
 	ReadersExpired  atomic.Int64
 	Failures        atomic.Int64 // copies taken out of service
 	Copied          atomic.Int64 // copies taken from other nodes
+	Changed         atomic.Int64 // times that a copy was brought up by the pages that had changed
 	Corrupt         atomic.Int64 // times that a page was found corrupt
 }
 

@@ -36,9 +36,11 @@ type Tenant struct {
 		refs    int         // who uses the store
 		holds   []wire.TXID // captures that wait for a version
 		staging map[uint64]*staging
-		failed  error // why the copy is out of service; a *HollowError while it waits for its first pages
-		gone    bool
-		closed  bool // for good: the group ends
+		// unstaged is, while staging is not empty in a group with streams, the index before the first of its parts.
+		unstaged uint64
+		failed   error // why the copy is out of service; a *HollowError while it waits for its first pages
+		gone     bool
+		closed   bool // for good: the group ends
 
 		// While the copy is out of service:
 		kept    []queued // entries of the log since floor, for the copy to come

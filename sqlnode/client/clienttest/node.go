@@ -40,6 +40,7 @@ type Node struct {
 	seen struct {
 		sync.Mutex
 		requests []wire.Request
+		copies   []httpapi.CopyInfo // of every tenant; nil for one here
 	}
 }
 
