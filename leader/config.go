@@ -35,6 +35,10 @@ type Config struct {
 	// given: it counts as if it did. It must not wait. nil allows changes always.
 	MayChange func() error
 
+	// HasState says that the Machine has state on disk: an empty log is then a lost one, and refused. A member that lost its log must
+	// not be asked for votes again, and a group of one would wait for others for ever.
+	HasState bool
+
 	// InitialVoters makes a new group, if Dir holds none; all of its voters are
 	// given the same. Empty means to wait until a primary adds this node.
 	InitialVoters []NodeID

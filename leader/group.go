@@ -64,6 +64,7 @@ type Group struct {
 // parts are what Run makes; constant from when started is closed.
 type parts struct {
 	raft      *raft.Raft
+	running   atomic.Pointer[raft.Raft] // the same, for raft's own goroutines, which are there before it is
 	transport transport
 	store     *logstore.Store
 	log       *groupLog // store, as raft sees it
@@ -268,7 +269,8 @@ func (g *Group) openFiles(logger hclog.Logger) error {
 	}
 	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes, failed: func() bool { return p.store.Err() != nil }}
 	p.log = &groupLog{Store: p.store, several: func() bool {
-		return p.raft != nil && len(p.raft.GetConfiguration().Configuration().Servers) > 1
+		r := p.running.Load()
+		return r != nil && len(r.GetConfiguration().Configuration().Servers) > 1
 	}}
 	if err := p.log.dropBehindSnapshot(p.snapshots); err != nil {
 		return g.openError(err)
@@ -315,6 +317,7 @@ func (g *Group) open() error {
 		}
 		return g.openError(err)
 	}
+	p.running.Store(p.raft)
 	return nil
 }
 
@@ -427,6 +430,9 @@ func (g *Group) bootstrap() (alone bool, err error) {
 	}
 	if last > 0 || newest > 0 {
 		return g.isAlone()
+	}
+	if g.cfg.HasState {
+		return false, fmt.Errorf("%w: there is state of the group, and neither a log nor a snapshot", logstore.ErrCorrupt)
 	}
 	if len(g.cfg.InitialVoters) == 0 {
 		return false, nil

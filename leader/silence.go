@@ -37,24 +37,30 @@ func (s *silence) patience(primary raft.ServerID) time.Duration {
 // run watches until ctx ends.
 func (s *silence) run(ctx context.Context) {
 	looked := time.Time{} // the contact after which raft was made to look
-	timer := time.NewTimer(s.timeout)
-	defer timer.Stop()
+	left := s.timeout
 	for {
+		due := time.Now().Add(left)
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-time.After(left):
 		}
+		left = s.timeout // so long at least until there is something to do
 		last := s.raft.LastContact()
 		_, primary := s.raft.LeaderWithID()
-		left := s.timeout // so long at least until there is something to do
-		if s.raft.State() == raft.Follower && primary != "" && !last.IsZero() && !last.Equal(looked) {
-			if left = s.patience(primary) - time.Since(last); left <= 0 {
-				looked, left = last, s.timeout
-				s.look()
-			}
+		if s.raft.State() != raft.Follower || primary == "" || last.IsZero() || last.Equal(looked) {
+			continue
 		}
-		timer.Reset(left)
+		switch rest := s.patience(primary) - time.Since(last); {
+		case rest > 0:
+			left = rest
+		case time.Since(due) > s.timeout/20:
+			// This node was held up itself: what the primary sent may wait here to be read. raft's own timer does not mind.
+			left = s.timeout / 10
+		default:
+			looked = last
+			s.look()
+		}
 	}
 }
 

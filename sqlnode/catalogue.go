@@ -87,6 +87,7 @@ func (n *Node) catalogueChanged() {
 	if n.repl != nil {
 		n.repl.changed()
 	}
+	n.sites.changedCatalogue()
 }
 
 // openDeclared opens a group that this node is to be a voter of. Of a new group the first of

@@ -280,5 +280,11 @@ func (s clusterService) MoveLeader(ctx context.Context, idOrName, to string) err
 	if err := h.log().TransferLeadership(ctx, leader.NodeID(to)); err != nil {
 		return leaderError(err)
 	}
+	// The new primary answers for itself once it has made all of earlier terms its own.
+	late, cancel := context.WithTimeout(ctx, bookmarkPatience)
+	defer cancel()
+	for (quorum{h: h, anywhere: true}).applied(late) != nil && late.Err() == nil {
+		pause(late, 5*time.Millisecond)
+	}
 	return nil
 }

@@ -78,7 +78,10 @@ func (d *directory) forgetGroup(h *hosted) {
 // locate finds the tenant of that name: here, or, as an httpapi.ElsewhereError, on another node.
 func (n *Node) locate(ctx context.Context, name string) (*resident, error) {
 	if r := n.dir.find(name); r != nil {
-		return r, nil
+		if r.h == nil || n.groups.get(r.h.id) == r.h {
+			return r, nil
+		}
+		n.dir.forget(name) // this node has left the group
 	}
 	nm, err := tenant.ParseAnyName(name)
 	if err != nil {

@@ -94,6 +94,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 		lane = replicas.NewLane(id, 0, cfg.Log)
 		observer = lane
 	}
+	hasState := groupHasState(cfg, dir) || network == nil && founders == nil
 	pages, err := pagestore.NewGroup(pagestore.Config{
 		Observer: observer,
 		ID:       id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
@@ -112,7 +113,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	h.open = func(founders []leader.NodeID) (*leader.Group, error) {
 		return leader.New(leader.Config{
 			Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages, h.fail}, Log: cfg.Log,
-			Network: network, InitialVoters: founders, MayChange: h.whole,
+			Network: network, InitialVoters: founders, HasState: hasState, MayChange: h.whole,
 			// The stores' own bounds come first; here they only must not be in the way.
 			QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
 			TrailingBytes:    min(cfg.CheckpointBytes, 16<<20),
@@ -128,6 +129,16 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	h.fresh = newFreshness(h, ticks)
 	pages.SetLog(groupLog{h})
 	return h, nil
+}
+
+// groupHasState says whether a group's directory holds pages of earlier runs.
+func groupHasState(cfg *Config, dir string) bool {
+	for _, sub := range []string{"bases", "segments"} {
+		if names, err := cfg.FS.ReadDir("group.list", filepath.Join(dir, sub)); err == nil && len(names) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // aloneTimeout is raft's for a node that has no others to hear of.

@@ -49,10 +49,12 @@ type Node struct {
 	ticks     *readpath.Ticks
 	copies    *copies.Server // nil for a node on its own
 	repl      *replicator    // nil for a node on its own
+	sites     *sites
 	engine    *engine.Engine
 	importer  *importer.Importer
 	metrics   *metrics
 	handler   *httpapi.Handler
+	inside    inside
 	started   time.Time
 	imports   atomic.Int64 // begun
 	importing sync.Map     // tenant.ID -> nil: tenants that this process fills
@@ -143,7 +145,11 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n.cat = catalogue.NewDirectory()
 	n.dir = newDirectory()
+	if n.sites, err = newSites(n, &n.cfg); err != nil {
+		return nil, err
+	}
 	n.engine = engine.New(engine.Config{
+		CRR: n.sites.files, RegisterSite: n.sites.register,
 		MaxOpen: cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax,
 		Log: cfg.Log, Now: cfg.Now, Guard: guard,
 	})
@@ -245,6 +251,7 @@ func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	wg.Go(func() { n.groups.run(parts, stopParts) })
 	wg.Go(func() { _ = n.engine.Run(parts) })
 	wg.Go(func() { _ = n.ticks.Run(parts) })
+	wg.Go(func() { n.sites.run(parts) })
 	wg.Go(func() { n.followCatalogue(parts) })
 	wg.Go(func() { n.keeper.run(parts) })
 	err := n.serve(ctx, parts, ready)

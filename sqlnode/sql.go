@@ -33,10 +33,16 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 			return wire.Meta{}, err
 		}
 		switch {
+		case engine.NeedsPrimary(req) && !n.engine.NeedsPrimary(r.Tenant, req):
+			if err = n.writeLocal(ctx, r); err == nil {
+				x, err = n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
+			}
 		case engine.NeedsPrimary(req) && r.h == nil:
 			_, err = n.home(r)
 		case engine.NeedsPrimary(req):
-			x, err = n.write(ctx, r, req, sink)
+			if x, err = n.write(ctx, r, req, sink); err == nil {
+				n.sites.afterWrite(ctx, r, req)
+			}
 		case r.h == nil:
 			x, m.Staleness, err = n.readReplica(ctx, name, r, req, sink)
 		default:

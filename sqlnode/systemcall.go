@@ -142,30 +142,38 @@ func (n *Node) callSystem(ctx context.Context, c *systemCall) (systemAnswer, err
 // sendCall sends a call to another node.
 func (n *Node) sendCall(ctx context.Context, node string, c *systemCall) (systemAnswer, error) {
 	var a systemAnswer
-	b, err := json.Marshal(c)
-	if err != nil {
+	if err := n.postJSON(ctx, node, pathSystemCall, c, &a); err != nil {
 		return a, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+node+pathSystemCall, bytes.NewReader(b))
-	if err != nil {
-		return a, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := n.net.HTTPTransport().RoundTrip(req)
-	if err != nil {
-		return a, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("node %s answers %s", node, resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCall)).Decode(&a); err != nil {
-		return a, fmt.Errorf("answer of node %s: %w", node, err)
 	}
 	if a.Error != nil {
 		return a, wire.NewError(a.Error.Code, "%s", a.Error.Message)
 	}
 	return a, nil
+}
+
+// postJSON sends what is asked to another node, and reads its answer.
+func (n *Node) postJSON(ctx context.Context, node, path string, ask, answer any) error {
+	b, err := json.Marshal(ask)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+node+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := n.net.HTTPTransport().RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("node %s answers %s", node, resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCall)).Decode(answer); err != nil {
+		return fmt.Errorf("answer of node %s: %w", node, err)
+	}
+	return nil
 }
 
 const maxCall = 1 << 20 // bytes
@@ -175,6 +183,7 @@ func (n *Node) internalRoutes() map[string]http.Handler {
 	return map[string]http.Handler{
 		"POST " + pathSystemCall: http.HandlerFunc(n.serveCall),
 		"GET " + pathCopyStatus:  http.HandlerFunc(n.serveCopyStatus),
+		"POST " + pathRegister:   http.HandlerFunc(n.sites.serveRegister),
 		copies.Prefix:            n.copies,
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
@@ -54,7 +55,9 @@ func (s tenantService) Copies(ctx context.Context, name string) ([]httpapi.CopyI
 		return nil, wire.AsError(err)
 	}
 	compareCopies(list, positions)
-	return slices.DeleteFunc(list, func(c httpapi.CopyInfo) bool { return c.Role == httpapi.CopyOnDemand && c.Epoch == "" }), nil
+	return slices.DeleteFunc(list, func(c httpapi.CopyInfo) bool {
+		return c.Role == httpapi.CopyOnDemand && c.Epoch == "" && c.Feeder == ""
+	}), nil
 }
 
 // askAtOnce and askPatience bound the questions of one Copies, at a time and in time each.
@@ -216,13 +219,17 @@ func (n *Node) copyStatus(id tenant.ID) (copyStatus, error) {
 			return h.copyStatus(t), nil
 		}
 	}
+	if n.repl != nil {
+		return n.repl.copyStatus(id)
+	}
 	return copyStatus{}, errNoCopy
 }
 
 // copyStatus is that of a member of the group.
 func (h *hosted) copyStatus(t *pagestore.Tenant) copyStatus {
-	pos := t.Position()
-	st := copyStatus{Role: httpapi.CopyLearner, State: httpapi.CopyInService, Epoch: pos.Epoch, TXID: pos.TXID, Checksum: pos.Checksum}
+	age, known := h.fresh.lastKnown() // before the positions: they have all that was there then
+	st := positionOf(t)
+	st.Role = httpapi.CopyLearner
 	if h.log().Primary() == nil {
 		st.Role = httpapi.CopyPrimary
 	} else if conf, err := h.log().Configuration(); err == nil {
@@ -232,14 +239,48 @@ func (h *hosted) copyStatus(t *pagestore.Tenant) copyStatus {
 			}
 		}
 	}
+	return st.withAge(t, age, known)
+}
+
+// copyStatus is that of a copy that follows. Its error is errNoCopy where there is none and none is being fetched.
+func (r *replicator) copyStatus(id tenant.ID) (copyStatus, error) {
+	fresh := r.follower.Fresh(id) // before the positions
+	now, _ := r.n.ticks.Now()
+	st := copyStatus{State: httpapi.CopyFetching, Error: errNoCopy.Error()}
+	t, there := r.set.Tenant(id)
+	if there {
+		st = positionOf(t)
+	}
+	follows, ok := r.follower.Status(id)
+	if !ok && !there {
+		return st, errNoCopy
+	}
+	st.Role, st.Feeder = httpapi.CopyOnDemand, follows.Feeder
+	if row, ok := r.n.cat.View().TenantByID(id); ok && row.Placement.Holds(r.n.cfg.PoP, r.n.cfg.Region) {
+		st.Role = httpapi.CopyReplica
+	}
+	if there && fresh.Known {
+		st = st.withAge(t, readpath.Elapsed(fresh.AsOf, now), true)
+	}
+	return st, nil
+}
+
+// positionOf is where a copy stands, and whether it serves.
+func positionOf(t *pagestore.Tenant) copyStatus {
+	pos := t.Position()
+	st := copyStatus{State: httpapi.CopyInService, Epoch: pos.Epoch, TXID: pos.TXID, Checksum: pos.Checksum}
 	if err := t.Failed(); err != nil {
 		st.State, st.Error = httpapi.CopyFailed, err.Error()
 		if errors.Is(err, pagestore.ErrHollow) {
 			st.State = httpapi.CopyFetching
 		}
-		return st
 	}
-	if age, ok := h.fresh.lastKnown(); ok {
+	return st
+}
+
+// withAge adds the age of what was applied, if readers see all of that.
+func (st copyStatus) withAge(t *pagestore.Tenant, age time.Duration, known bool) copyStatus {
+	if known && st.State == httpapi.CopyInService && st.TXID >= t.Logged().TXID {
 		ms := age.Milliseconds()
 		st.StalenessMS = &ms
 	}

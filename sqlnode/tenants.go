@@ -94,7 +94,11 @@ func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateO
 	if err := s.n.wantJurisdiction(ctx, h.id, o.Jurisdiction); err != nil {
 		return tenant.Tenant{}, err
 	}
-	if err := s.n.claim(ctx, rec); err != nil {
+	err = s.n.claim(ctx, rec)
+	if isCode(err, wire.CodeTenantExists) && s.freed(ctx, nm) {
+		err = s.n.claim(ctx, rec)
+	}
+	if err != nil {
 		return tenant.Tenant{}, err
 	}
 	r, err := s.create(ctx, h, rec)
@@ -107,6 +111,23 @@ func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateO
 	s.n.dir.remember(name, r)
 	s.n.log.Info("tenant created", "tenant", name, "id", rec.ID, "group", h.id)
 	return r.Record(), nil
+}
+
+// freed frees a name that the catalogue holds for a tenant which was deleted: a crash came between the two.
+func (s tenantService) freed(ctx context.Context, name tenant.Name) bool {
+	t, ok := s.n.cat.View().Tenant(name)
+	if !ok {
+		return false
+	}
+	h := s.n.groups.get(t.Group)
+	if h == nil || (quorum{h: h}).applied(ctx) != nil {
+		return false
+	}
+	if p, err := h.pages.Tenant(t.ID); err != nil || p.Record().State != tenant.StateDeleted {
+		return false
+	}
+	s.n.releaseLater(ctx, t.ID)
+	return true
 }
 
 // newRecord is the record of a tenant that is about to be created.
@@ -153,7 +174,11 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 		rec := tenant.Tenant{ID: t.ID, Name: t.Name, Group: t.Group, Epoch: 1, State: tenant.StateActive, PageSize: tenant.DefaultPageSize, Created: t.Changed,
 			Policy: t.Policy, Placement: t.Placement}
 		if h := s.n.groups.get(t.Group); h != nil {
-			if p, err := h.pages.Tenant(t.ID); err == nil {
+			p, err := h.pages.Tenant(t.ID)
+			if err == nil && !p.Bears(string(name)) {
+				continue // deleted, and its name not free yet
+			}
+			if err == nil {
 				rec = p.Record()
 			}
 		}

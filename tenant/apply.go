@@ -168,3 +168,11 @@ func (e EpochRaised) apply(t Tenant) (Tenant, error) {
 	t.Epoch = e.Epoch
 	return t, nil
 }
+
+func (e TablesChanged) apply(t Tenant) (Tenant, error) {
+	if err := t.want(e, StateActive, StateFrozen); err != nil {
+		return t, err
+	}
+	t.Tables = max(t.Tables, e.Version) // told late, or twice: there is nothing to take back
+	return t, nil
+}

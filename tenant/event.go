@@ -22,6 +22,7 @@ const (
 	CodePlacementChanged Code = 8
 	CodePurged           Code = 9
 	CodeEpochRaised      Code = 10
+	CodeTablesChanged    Code = 11
 )
 
 // String returns the code's name.
@@ -47,6 +48,8 @@ func (c Code) String() string {
 		return "purged"
 	case CodeEpochRaised:
 		return "epoch raised"
+	case CodeTablesChanged:
+		return "conflict-free tables changed"
 	}
 	return fmt.Sprintf("control(%d)", uint16(c))
 }
@@ -120,6 +123,13 @@ type EpochRaised struct {
 	Epoch wire.Epoch `json:"epoch"`
 }
 
+// TablesChanged says that the tenant's conflict-free schema has the change of that number: nodes that hold a copy, and know no
+// SQL, learn by it that they have a file to bring up.
+type TablesChanged struct {
+	Time    time.Time `json:"time"`
+	Version uint64    `json:"version"`
+}
+
 // Code is CodeCreated.
 func (Created) Code() Code { return CodeCreated }
 
@@ -149,3 +159,6 @@ func (Purged) Code() Code { return CodePurged }
 
 // Code is CodeEpochRaised.
 func (EpochRaised) Code() Code { return CodeEpochRaised }
+
+// Code is CodeTablesChanged.
+func (TablesChanged) Code() Code { return CodeTablesChanged }

@@ -11,7 +11,7 @@ import (
 
 // EventVersion is the newest version of the payload that EncodeEvent writes and DecodeEvent reads. An
 // event is written in the version that it came with.
-const EventVersion = 2
+const EventVersion = 3
 
 // version is the version of an event's payload; 0 for a code that is unknown.
 func (c Code) version() byte {
@@ -20,6 +20,8 @@ func (c Code) version() byte {
 		return 1
 	case c == CodeEpochRaised:
 		return 2
+	case c == CodeTablesChanged:
+		return 3
 	}
 	return 0
 }
@@ -132,6 +134,8 @@ func unmarshal(c Code, b []byte) (Event, error) {
 		return into[Purged](b)
 	case CodeEpochRaised:
 		return into[EpochRaised](b)
+	case CodeTablesChanged:
+		return into[TablesChanged](b)
 	}
 	return into[PlacementChanged](b)
 }
@@ -182,6 +186,9 @@ func normal(e Event) Event {
 	case EpochRaised:
 		e.Time = Millis(e.Time)
 		return e
+	case TablesChanged:
+		e.Time = Millis(e.Time)
+		return e
 	}
 	return e
 }
@@ -222,6 +229,11 @@ func check(e Event) error {
 	case EpochRaised:
 		if e.Epoch < 2 {
 			return fmt.Errorf("epoch %d follows none", e.Epoch)
+		}
+		return wantTime(e.Time)
+	case TablesChanged:
+		if e.Version == 0 || e.Version > 1<<62 {
+			return fmt.Errorf("version %d of the conflict-free schema can't be", e.Version)
 		}
 		return wantTime(e.Time)
 	}

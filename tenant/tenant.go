@@ -23,6 +23,8 @@ type Tenant struct {
 	// policy number that a stream's header carries (promise "placed").
 	Policy    uint32
 	Placement Placement
+	// Tables is the number of the newest change of the conflict-free schema that nodes were told of; 0: it has none.
+	Tables uint64
 }
 
 // State is where in its life a tenant is.
@@ -161,12 +163,13 @@ type tenantJSON struct {
 	Limits    Limits       `json:"limits"`
 	Policy    uint32       `json:"policy"`
 	Placement Placement    `json:"placement"`
+	Tables    uint64       `json:"tables,omitempty"`
 }
 
 // MarshalJSON gives the form of FORMAT.md, which the native API answers with too.
 func (t Tenant) MarshalJSON() ([]byte, error) {
 	return json.Marshal(tenantJSON{t.ID.String(), t.Name, t.Group, t.Epoch, t.State, t.PageSize,
-		Millis(t.Created), Millis(t.Deleted), t.Limits, t.Policy, t.Placement})
+		Millis(t.Created), Millis(t.Deleted), t.Limits, t.Policy, t.Placement, t.Tables})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. Keys that it doesn't know are
@@ -181,6 +184,6 @@ func (t *Tenant) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*t = Tenant{id, j.Name, j.Group, j.Epoch, j.State, j.PageSize,
-		Millis(j.Created), Millis(j.Deleted), j.Limits, j.Policy, j.Placement}
+		Millis(j.Created), Millis(j.Deleted), j.Limits, j.Policy, j.Placement, j.Tables}
 	return nil
 }

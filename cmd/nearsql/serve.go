@@ -27,7 +27,7 @@ type settings struct {
 	NoAuth, PlainHTTP   bool
 	Cluster             clusterSettings
 	CORSOrigins         []string
-	DebugListen         string // HOST:PORT of profiles; "" for none
+	DebugListen         string        // HOST:PORT of profiles; "" for none
 	Limits              tenant.Limits // of tenants that ask for nothing else
 	Tuning              tuning
 	Log                 *slog.Logger

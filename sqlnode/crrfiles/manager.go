@@ -69,6 +69,8 @@ type Manager struct {
 	cfg   Config
 	Stats Stats
 
+	making sync.Mutex // held while a file is made
+
 	mu struct {
 		sync.Mutex
 		files  map[wire.TenantID]*File // those that were asked for and exist; invariant: at most one for each file on disk
@@ -98,10 +100,16 @@ func (m *Manager) Lookup(t *pagestore.Tenant) *File {
 	if m.mu.closed {
 		return nil
 	}
-	if _, err := m.cfg.FS.Stat("crr.stat", m.Path(t.ID())); err != nil {
+	if !m.exists(m.Path(t.ID())) {
 		return nil
 	}
 	return m.addLocked(t)
+}
+
+// exists says whether there is a file that somebody made whole: its name is durable before it has a first byte.
+func (m *Manager) exists(path string) bool {
+	info, err := m.cfg.FS.Stat("crr.stat", path)
+	return err == nil && info.Size() > 0
 }
 
 func (m *Manager) addLocked(t *pagestore.Tenant) *File {
@@ -148,20 +156,24 @@ func declared(t *pagestore.Tenant) (bool, error) {
 
 // create makes the tenant's file, empty, so that its name outlives a crash before anything in it is answered for.
 func (m *Manager) create(t *pagestore.Tenant) (*File, error) {
+	m.making.Lock()
+	defer m.making.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.mu.closed {
-		return nil, ErrClosed
-	}
-	if f := m.mu.files[t.ID()]; f != nil {
+	f, closed := m.mu.files[t.ID()], m.mu.closed
+	m.mu.Unlock()
+	if f != nil {
 		return f, nil
 	}
-	path := m.Path(t.ID())
-	if err := m.make(path); err != nil {
+	if closed {
+		return nil, ErrClosed
+	}
+	if err := m.make(m.Path(t.ID())); err != nil {
 		return nil, fmt.Errorf("make the file of conflict-free tables: %w", err)
 	}
 	m.Stats.Created.Add(1)
 	m.cfg.Log.Info("file of conflict-free tables made", "tenant", string(t.Record().Name), "id", t.ID())
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return m.addLocked(t), nil
 }
 

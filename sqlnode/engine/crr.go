@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -55,9 +54,13 @@ func (db *DB) discover(ctx context.Context, err error) (bool, error) {
 	if m == nil || !namesUnknown(err) {
 		return false, nil
 	}
-	was := db.crrState()
+	was, at := db.crrState(), uint64(db.t.Position().TXID)+1
+	if db.crr.Load() == nil && db.bare.Load() == at {
+		return false, nil
+	}
 	f, err := m.Open(ctx, db.t)
 	if errors.Is(err, crrfiles.ErrNone) {
+		db.bare.Store(at)
 		return false, nil
 	}
 	if err != nil {
@@ -80,75 +83,6 @@ func namesUnknown(err error) bool {
 		}
 	}
 	return strings.Contains(e.Message, "has no column named")
-}
-
-// attachCRR attaches the tenant's conflict-free tables if it has some and c does not have them yet.
-func (c *conn) attachCRR(f *crrfiles.File) error {
-	if f == nil || c.attached || f.Failed() != nil {
-		return nil
-	}
-	err := c.internally(func() error { return crrfiles.Attach(c.Conn, f.Path()) })
-	if err == nil {
-		err = c.registerStamp()
-	}
-	if err != nil {
-		if f.Suspect(err) {
-			return nil // main is fine; who names what the file has is told
-		}
-		return err
-	}
-	c.attached = true
-	return nil
-}
-
-// detachCRR takes the conflict-free tables from a connection that has them read-only, for statements that mean all that is attached.
-func (c *conn) detachCRR() error {
-	if !c.attached {
-		return nil
-	}
-	if err := c.internal("DETACH crr"); err != nil {
-		return err
-	}
-	c.attached = false
-	return nil
-}
-
-// registerStamp makes crr_stamp known to the connection.
-func (c *conn) registerStamp() error {
-	own := ownConn{Conn: crrfiles.Adapt(c.Conn.Conn), c: c}
-	return own.Register(crr.StampFunc(own))
-}
-
-// ownConn is a crr.Conn whose statements run with the engine's own rights, also within a tenant's statement.
-type ownConn struct {
-	crr.Conn
-	c *conn
-}
-
-// Exec implements crr.Conn.
-func (o ownConn) Exec(sql string) error {
-	return o.c.internally(func() error { return o.Conn.Exec(sql) })
-}
-
-// Prepare implements crr.Conn.
-func (o ownConn) Prepare(sql string) (st crr.Stmt, err error) {
-	err = o.c.internally(func() error { st, err = o.Conn.Prepare(sql); return err })
-	if err != nil {
-		return nil, err
-	}
-	return ownStmt{st, o.c}, nil
-}
-
-// ownStmt is a statement of an ownConn: SQLite may prepare it again in each step.
-type ownStmt struct {
-	crr.Stmt
-	c *conn
-}
-
-// Step implements crr.Stmt.
-func (s ownStmt) Step() (row bool, err error) {
-	err = s.c.internally(func() error { row, err = s.Stmt.Step(); return err })
-	return row, err
 }
 
 // NeedsPrimary says whether a request on tenant t must run on the primary of its group. It knows which statements write conflict-free
@@ -261,85 +195,3 @@ func crrError(err error) *wire.Error {
 
 // siteWait bounds how long a write waits until this node has a site number.
 const siteWait = 10 * time.Second
-
-// aim decides which schema a request writes, and refuses one that writes both.
-func (db *DB) aim(req *wire.Request, p *plan) *wire.Error {
-	state := db.crrState()
-	var main, local string
-	mainAt := 0
-	for i := range req.Statements {
-		sql := req.Statements[i].SQL
-		k := p.first
-		if len(p.kinds) > 0 {
-			k = p.kinds[i]
-		}
-		switch k {
-		case classWrite, classAlone:
-		case classSession:
-			if main == "" {
-				main, mainAt = verb(sql)+" …", i+1
-			}
-			continue
-		default:
-			continue
-		}
-		to, name := target(sql, k, state)
-		switch to {
-		case toDeclare:
-			if len(req.Statements) > 1 {
-				return wire.NewError(wire.CodeSQLNotAllowed, "a change of the conflict-free schema (%s) is a request of its own, not part of a batch", name).At(i + 1)
-			}
-			p.to, p.alone = toDeclare, true
-		case toCRR:
-			p.to = toCRR
-			if local == "" {
-				local = name
-			}
-		default:
-			if main == "" {
-				main, mainAt = name, i+1
-			}
-		}
-	}
-	if p.to != toCRR {
-		return nil
-	}
-	if mainAt > 0 {
-		if main == "" {
-			main = "a strong table"
-		}
-		return wire.NewError(wire.CodeSQLNotAllowed,
-			"a transaction writes strong tables or conflict-free ones, not both: %s is in main, %s in crr; send two requests", main, local).At(mainAt)
-	}
-	if req.IdempotencyKey != "" {
-		return wire.NewError(wire.CodeBadRequest,
-			"an Idempotency-Key holds for writes to strong tables only: %s is conflict-free, and a repeat at another node would not know of the first", local)
-	}
-	return nil
-}
-
-// blame finds out whether an error of a reading connection comes from the conflict-free tables, and takes their file out of service if it does.
-func (db *DB) blame(c *conn, e *wire.Error) *wire.Error {
-	switch e.Code {
-	case wire.CodeSQLiteCorrupt, wire.CodeSQLiteNotADB:
-	default:
-		return nil
-	}
-	f := db.crr.Load()
-	if f == nil {
-		return nil
-	}
-	verdict := ""
-	err := c.own("PRAGMA crr.quick_check(1)", func(v []wire.Value) { verdict = v[0].Str() })
-	if err == nil && verdict == "ok" {
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("%w: %s", crr.ErrCorrupt, verdict)
-	}
-	if !f.Suspect(err) {
-		return nil
-	}
-	db.renew()
-	return crrError(f.Failed())
-}

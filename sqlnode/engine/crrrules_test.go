@@ -29,7 +29,6 @@ func TestDeclarationsRefused(t *testing.T) {
 		{"CREATE TRIGGER crr.x AFTER INSERT ON likes BEGIN SELECT 1; END", "trigger"},
 		{"CREATE VIRTUAL TABLE crr.f USING fts5(a)", ""},
 		{"CREATE TABLE crr.t AS SELECT 1", ""},
-		{"CREATE VIEW crr.v AS SELECT * FROM nothing", ""},
 	} {
 		_, err := r.do(tn, one(c.sql))
 		if err == nil || !strings.Contains(err.Message, c.text) || err.Code == wire.CodeInternal || err.Statement != 1 {
@@ -173,7 +172,7 @@ func TestTargets(t *testing.T) {
 		"DELETE FROM v": "crr v", "INSERT INTO": "main ", "UPDATE": "main ", "WITH": "main ", "DELETE FROM crr.": "crr ",
 		"CREATE TABLE crr.x(a)": "declare x", "CREATE TABLE IF NOT EXISTS crr.x(a)": "declare x", "CREATE TABLE x(crr)": "main x", "DROP TABLE likes": "declare likes",
 		"DROP TABLE IF EXISTS likes": "declare likes", "ALTER TABLE likes ADD COLUMN x": "declare likes", "CREATE UNIQUE INDEX i ON likes(a)": "declare i",
-		"CREATE INDEX i ON posts(a)": "main i", "CREATE TRIGGER x AFTER UPDATE OF n ON likes BEGIN SELECT 1; END": "declare x", "DROP VIEW v": "declare v",
+		"CREATE INDEX i ON posts(a)": "main i", "CREATE TRIGGER x AFTER UPDATE OF n ON likes BEGIN SELECT 1; END": "declare x", "DROP VIEW v": "declare v", "CREATE TABLE likes(a)": "main likes", "CREATE VIEW likes AS SELECT 1": "main likes",
 		"CREATE VIRTUAL TABLE crr.f USING fts5(a)": "declare f", "ANALYZE likes": "main ", "CREATE TEMP TABLE crr.x(a)": "declare x", "CREATE": "main ", "DROP": "main ",
 	} {
 		to, name := target(sql, classify(sql), state)

@@ -44,6 +44,7 @@ type DB struct {
 
 	crr  atomic.Pointer[crrfiles.File] // of the tenant's conflict-free tables; nil while none are known
 	line crrLine                       // of requests that write those
+	bare atomic.Uint64                 // 1 + TXID of main when it last was seen to have none; 0: not looked
 
 	prev *DB               // the tenant's DB before this one; of the writer, or of shut when there is none
 	gone chan struct{}     // closed by shut: the writer has ended

@@ -12,8 +12,10 @@
 //     of its own also waits for a quorum's word that this node was the primary.
 //   - A request of a group never sees, and is never hurt by, another's failure.
 //   - Nothing of a request's session stays on a connection for the next one.
+//   - A transaction writes the strong tables or the conflict-free ones. A local write of the latter is answered when this node's disk has
+//     it, in a transaction that its requests share as those of main do.
 //   - What a statement may do is decided by SQLite's authorizer, not by its text;
 //     its text decides where it runs.
 //
-// The pages are pagestore's business; who the primary is and what is in the log, leader's.
+// The pages are pagestore's business; files of conflict-free tables are those of crrfiles; who the primary is and what is in the log, leader's.
 package engine

@@ -29,7 +29,13 @@ func target(sql string, k class, state *schema.State) (destination, string) {
 		return toMain, name
 	}
 	in, name, over := declared(sql)
-	if isCRR(in, name, state) || in == "" && over != "" && isCRR("", over, state) {
+	known := name // what is there already
+	if over != "" {
+		known = over
+	} else if t, _ := first(sql); t.is("CREATE") {
+		known = "" // what is new is main's unless it says crr
+	}
+	if isCRR(in, known, state) {
 		return toDeclare, name
 	}
 	return toMain, name

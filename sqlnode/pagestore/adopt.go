@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 
 	"github.com/nearsql/nearsql/wire"
 )
@@ -83,12 +84,16 @@ func (t *Tenant) adopt(h *copyHeader, came string) (err error) {
 	defer g.tidying.Unlock()
 	p := replacement{f.takeSeq(), h.manifestTenant}
 	path := f.numberedBase(t.id, p.number)
+	useless := true
 	defer func() {
-		if err != nil {
+		if err != nil && useless {
 			f.removeBase(came)
 			f.removeBase(path)
 		}
 	}()
+	if err := f.settle(); err != nil {
+		return err
+	}
 	if err := t.adoptable(); err != nil {
 		return err
 	}
@@ -107,7 +112,8 @@ func (t *Tenant) adopt(h *copyHeader, came string) (err error) {
 		}
 	}
 	if err := f.replace(p); err != nil {
-		f.doubt(t.id)
+		useless = false // none can tell which base the next start finds named
+		f.doubt(t.id, path)
 		return err
 	}
 	t.takeOver(&p)
@@ -159,7 +165,6 @@ func (t *Tenant) takeOver(p *replacement) {
 	old := f.basePath(t.id)
 	f.mu.Lock()
 	f.mu.replaced[t.id] = *p
-	delete(f.mu.unsure, t.id)
 	f.mu.Unlock()
 	f.marks.Lock()
 	if err := f.unmarkFailed(t.id); err != nil {
@@ -186,26 +191,23 @@ func (t *Tenant) takeOver(p *replacement) {
 	f.dropPrivate(t.id)
 }
 
-// doubt remembers that the record of a copy on disk may be one that doesn't count: no manifest is written until settle has
-// made it sure.
-func (f *files) doubt(id wire.TenantID) {
+// doubt remembers that the record of a copy on disk may be one that doesn't count, which names the base at path: no manifest is
+// written until settle has made it sure.
+func (f *files) doubt(id wire.TenantID, path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.unsure == nil {
-		f.mu.unsure = map[wire.TenantID]struct{}{}
+		f.mu.unsure = map[wire.TenantID]string{}
 	}
-	f.mu.unsure[id] = struct{}{}
+	f.mu.unsure[id] = path
 }
 
 // settle writes the records again of which doubt told.
 func (f *files) settle() error {
 	f.mu.Lock()
-	var l []wire.TenantID
-	for id := range f.mu.unsure {
-		l = append(l, id)
-	}
+	l := maps.Clone(f.mu.unsure)
 	f.mu.Unlock()
-	for _, id := range l {
+	for id, path := range l {
 		f.mu.Lock()
 		p, ok := f.mu.replaced[id]
 		f.mu.Unlock()
@@ -218,6 +220,7 @@ func (f *files) settle() error {
 		if err != nil {
 			return fmt.Errorf("the record of tenant %s's copy: %w", id, err)
 		}
+		f.removeBase(path)
 		f.mu.Lock()
 		delete(f.mu.unsure, id)
 		f.mu.Unlock()

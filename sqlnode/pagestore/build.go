@@ -159,6 +159,7 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 	old := b.s.budget.newPage(b.s.pageSize)
 	defer b.s.budget.recycle(old)
 	var scratch []byte
+	grown := uint32(0) // pages that are new
 	for p, err := range src {
 		if err != nil {
 			return err
@@ -176,6 +177,8 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 				return err
 			}
 			b.sum ^= oldSum &^ wire.ChecksumFlag
+		} else {
+			grown++
 		}
 		next := scratch
 		if next == nil {
@@ -194,6 +197,9 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 		}
 		b.pages = append(b.pages, v)
 	}
+	if want := b.grows(); grown != want {
+		return &CorruptError{Tenant: b.t.id, File: storeFile, What: fmt.Sprintf("%d pages of transaction %d are new; it says %d", grown, uint64(b.h.NextTXID), want)}
+	}
 	for pgno := b.h.Commit + 1; pgno <= b.prev.Pages; pgno++ {
 		if pgno == b.lock {
 			continue
@@ -208,6 +214,19 @@ func (b *builder) run(src iter.Seq2[txn.Page, error]) error {
 		return &CorruptError{Tenant: b.t.id, File: storeFile, What: fmt.Sprintf("its checksum after transaction %d would be %s, the log says %s", uint64(b.h.NextTXID), b.sum, b.h.NextSum)}
 	}
 	return nil
+}
+
+// grows is how many pages come that were not there before: all between the old and the new end, so that none has
+// content that no sum tells of.
+func (b *builder) grows() uint32 {
+	if b.h.Commit <= b.prev.Pages {
+		return 0
+	}
+	n := b.h.Commit - b.prev.Pages
+	if b.prev.Pages < b.lock && b.lock <= b.h.Commit {
+		n--
+	}
+	return n
 }
 
 func (b *builder) install() error {

@@ -22,11 +22,14 @@
 //   - A snapshot of another node's log costs no time: tenants that this node lacks are hollow (ErrHollow)
 //     until a copy of another node is read. It is checked page by page before it counts, and then
 //     counts at once. So are copies that failed replaced. Where an older state is here, the pages that changed since are enough.
+//   - A group without a log (Config.Streams) takes entries, changed pages and whole copies of each tenant for itself, and goes on after a crash from its
+//     own newest manifest.
 //
 // A Group is driven by its log: Restore and Apply at the start, then Apply for each entry; Restore again
 // when the log of another node passed this one by; Capture, Persist and Release for each snapshot;
 // LostPrimary when leadership ends. Tenant.PinCopy here and Tenant.ReadCopy there bring a tenant over; Ailing lists the copies that
-// want that, Ails tells of new ones. A Tenant is opened by Acquire; connections come from Store.OpenReader and Tenant.OpenWriter.
+// want that, Ails tells of new ones. An Observer hears what takes effect, to pass it on to groups without a log: these are driven by Resume, Follow,
+// ReadTenant, ReadChanges and Drop. A Tenant is opened by Acquire; connections come from Store.OpenReader and Tenant.OpenWriter.
 //
 // State of the process: SQLite's VFS is registered once, with a table of its open files.
 //

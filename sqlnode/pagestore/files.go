@@ -47,7 +47,7 @@ type files struct {
 		watched  watch                         // for the checkpoint that waits for its snapshot
 		failed   map[wire.TenantID]string      // copies that may lack what units hold, and why; durable
 		replaced map[wire.TenantID]replacement // copies that came whole from another node; durable
-		unsure   map[wire.TenantID]struct{}    // whose record among replaced may be another on disk
+		unsure   map[wire.TenantID]string      // whose record among replaced may be another on disk, and the base that this one names
 		units    []*unit                       // ascending by seq: recorded ones, then at most some written ones
 		private  []*segment                    // of large transactions since the newest capture
 		nextSeq  uint64                        // of the next segment

@@ -188,10 +188,13 @@ func badRoutes(t *testing.T, n *node) {
 	if codeOf(err) != wire.CodeTenantExists {
 		t.Errorf("create again: got %v", err)
 	}
-	for _, body := range []string{`{"name":"x","page_size":1000}`, `{"name":"x","limits":{"size":-1}}`, `{"name":"x","group":99}`, `{"name":"x","group":1}`, `{"name":7}`, `{"name":"x","other":1}`} {
+	for _, body := range []string{`{"name":"x","page_size":1000}`, `{"name":"x","limits":{"size":-1}}`, `{"name":"x","group":1}`, `{"name":7}`, `{"name":"x","other":1}`} {
 		if a := n.do("POST", "/v1/tenants", strings.NewReader(body)); a.status != 400 {
 			t.Errorf("create %s: got %s", body, a)
 		}
+	}
+	if a := n.do("POST", "/v1/tenants", strings.NewReader(`{"name":"x","group":99}`)); a.status != 404 || !strings.Contains(a.String(), string(wire.CodeNoSuchGroup)) {
+		t.Errorf("create in a group that is not there: got %s", a)
 	}
 	// Who has no token, or a wrong one, learns nothing.
 	for _, token := range []string{"", "Bearer", "Bearer x", "Basic eDp4", "Bearer " + n.key + "x"} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nearsql/nearsql/scripts/bench/load"
@@ -105,7 +106,8 @@ func (b *bench) speed() (err error) {
 // measure does one comparison.
 func (b *bench) measure(w workload) (err error) {
 	var list []contender
-	for _, s := range b.systems() {
+	costs := make([]cost, len(b.systems()))
+	for i, s := range b.systems() {
 		node, err := s.leader(b.ctx)
 		if err != nil {
 			return err
@@ -128,7 +130,7 @@ func (b *bench) measure(w workload) (err error) {
 			return err
 		}
 		defer done()
-		list = append(list, c)
+		list = append(list, costs[i].measured(s, c))
 	}
 	if w.echo != "" {
 		e, err := startEcho(b.ctx, b.benchBin, b.dir)
@@ -160,6 +162,11 @@ func (b *bench) measure(w workload) (err error) {
 		b.say("%s: %s %s per second, %d connections", w.figure, c.name, spread(rates[c.name]), w.conns)
 	}
 	b.figure(w.figure, median(ratios(rates["nearsql"], rates["rqlite"])), "x")
+	ours, ok := costs[0].each()
+	if theirs, ok2 := costs[1].each(); ok && ok2 {
+		b.say("%s: CPU time of all nodes for each request: nearsql %s, rqlite %s", w.figure, ours.Round(time.Microsecond), theirs.Round(time.Microsecond))
+		b.figure(strings.Replace(w.figure, "_vs_", "_cpu_vs_", 1), float64(theirs)/float64(ours), "x")
+	}
 	if w.echo != "" {
 		b.figure(w.echo, median(ratios(rates["nearsql"], rates["echo"])), "x")
 	}

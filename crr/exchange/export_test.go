@@ -1,0 +1,24 @@
+package exchange
+
+// Queued is how many bytes wait: to be sent as pushes and as answers, and to be merged.
+func (x *Exchange) Queued() (pushes, answers, merges int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, l := range x.mu.links {
+		pushes += l.out.bytes
+		for _, a := range l.out.turns {
+			answers += a.queued
+		}
+	}
+	return pushes, answers, x.mu.waiting
+}
+
+// Pulling is how many pulls and questions wait for an answer.
+func (x *Exchange) Pulling() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, l := range x.mu.links {
+		n += len(l.pulls)
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package exchange
+
+import (
+	"time"
+
+	"github.com/nearsql/nearsql/crr"
+	"github.com/nearsql/nearsql/wire"
+)
+
+// tenant is what is known of one tenant. All of it is guarded by Exchange.mu, but for the channels.
+type tenant struct {
+	id     wire.TenantID
+	writer chan struct{} // held while frames are merged: those of a batch that comes in several are not mixed with others
+	reader chan struct{} // held while an answer is read
+	gone   bool
+
+	at    time.Time // in the agenda
+	place int       // in the agenda, from 1; 0: not in it
+
+	peers []*peer // the nearest first, backups last
+
+	// What the file has, as of the newest that was heard of it.
+	known    bool
+	head     crr.Head
+	needHead bool // it is to be looked up
+	looking  bool
+	tries    int // look-ups that failed, in a row
+	lookAt   time.Time
+	changed  chan struct{} // closed and replaced when head, or what is known of a peer, changes
+
+	// Heads to be sent.
+	changedAt time.Time // since when it has changed and was not sent; zero: not
+	headsAt   time.Time
+	digestAt  time.Time
+	urgent    bool
+	stirred   bool // something of it was written since this node started
+
+	// Pushes of local transactions.
+	pushed  pushed
+	pushAt  time.Time // zero: nothing is to be pushed
+	rows    int
+	pushing bool
+
+	// Pushes of others.
+	inbox    []*arrived
+	early    []*arrived
+	waiting  int // bytes of both
+	merging  bool
+	greeting map[*peer]crr.Vector // what peers said to have, for the site to hear
+
+	pull *pull // under way
+}
+
+// pushed is how far local transactions were pushed.
+type pushed struct {
+	known bool
+	site  crr.SiteID
+	upto  crr.HLC
+	seq   int64
+	at    time.Time
+}
+
+// arrived is a push to be merged.
+type arrived struct {
+	from *peer
+	data []byte
+	at   time.Time
+}
+
+// peer is another site of a tenant, as far as is known. All of it is guarded by Exchange.mu.
+type peer struct {
+	Peer
+	vector crr.Vector // that it surely has
+	exact  uint64     // hash of vector
+	hash   uint64     // of what it has now; another one than exact: more, or something else
+	told   bool       // hash was heard
+	greet  uint64     // hash of the vector that the site has heard from it
+	moreAt time.Time  // when it is to be asked if it still has more; zero: not
+	// After a failure.
+	failures  int
+	notBefore time.Time
+
+	held  *Held // what the guard of the clock holds back
+	fresh time.Time
+}
+
+func newTenant(id wire.TenantID) *tenant {
+	return &tenant{
+		id: id, writer: make(chan struct{}, 1), reader: make(chan struct{}, 1), changed: make(chan struct{}),
+		greeting: make(map[*peer]crr.Vector),
+	}
+}
+
+// announce wakes those who wait for something of the tenant.
+func (t *tenant) announce() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (t *tenant) peer(node string) *peer {
+	for _, p := range t.peers {
+		if p.Node == node {
+			return p
+		}
+	}
+	return nil
+}
+
+// setHead takes what the file has. It is called in any order; the newest counts.
+func (t *tenant) setHead(h crr.Head, now time.Time, timing *Timing) {
+	if t.known && t.head.File == h.File && h.Seq < t.head.Seq {
+		return
+	}
+	moved := !t.known || t.head.Hash != h.Hash
+	t.known, t.head, t.needHead, t.tries = true, h, false, 0
+	if t.pushed.known && t.pushed.site != h.Site || !t.pushed.known {
+		t.pushed = pushed{known: h.Site != 0, site: h.Site, upto: h.Vector[h.Site], seq: h.Seq}
+	}
+	if !moved {
+		return
+	}
+	if t.changedAt.IsZero() {
+		t.changedAt = now
+	}
+	t.headsAt = now.Add(timing.Quiet)
+	if last := t.changedAt.Add(timing.QuietMax); last.Before(t.headsAt) {
+		t.headsAt = last
+	}
+	for _, p := range t.peers {
+		if !p.hasMore(t) {
+			p.moreAt = time.Time{}
+		}
+	}
+	t.announce()
+}
+
+// hasMore says whether a peer has, or may have, what the file lacks.
+func (p *peer) hasMore(t *tenant) bool {
+	if !t.known || p.Site == 0 {
+		return false
+	}
+	if !t.head.Vector.Covers(p.vector) {
+		return true
+	}
+	return p.told && p.hash != p.exact && p.hash != t.head.Hash
+}
+
+// learn takes a vector that the peer has, whole or, of a push, at least; it is asked from at on, if it has more.
+func (p *peer) learn(t *tenant, v crr.Vector, whole bool, at time.Time) {
+	if v = v.Clone(); !whole {
+		v.Join(p.vector)
+	}
+	p.vector = v
+	p.exact = p.vector.Hash()
+	p.hash, p.told = p.exact, true
+	p.suspect(t, at)
+	t.announce()
+}
+
+// says takes the hash that the peer sent.
+func (p *peer) says(t *tenant, hash uint64, at time.Time) {
+	p.hash, p.told = hash, true
+	if t.known && hash == t.head.Hash {
+		// It has just what is here.
+		p.vector = t.head.Vector.Clone()
+		p.exact = hash
+	}
+	p.suspect(t, at)
+}
+
+func (p *peer) suspect(t *tenant, at time.Time) {
+	switch {
+	case !p.hasMore(t):
+		p.moreAt = time.Time{}
+	case p.moreAt.IsZero() || at.Before(p.moreAt):
+		p.moreAt = at
+	}
+}
+
+// failed leaves the peer alone for a while.
+func (p *peer) failed(now time.Time, timing *Timing) {
+	p.failures++
+	p.notBefore = now.Add(timing.backoff(p.failures))
+}
+
+func (p *peer) well() { p.failures, p.notBefore = 0, time.Time{} }
