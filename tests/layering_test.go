@@ -136,7 +136,9 @@ func hasPackageComment(f *ast.File) bool {
 func under(dir, home string) bool { return dir == home || strings.HasPrefix(dir, home+"/") }
 
 // forTests says whether a package is one of those that help tests, like disktest.
-func forTests(dir string) bool { return strings.HasSuffix(dir, "test") || under(dir, "tests") }
+func forTests(dir string) bool {
+	return strings.HasSuffix(dir, "test") || under(dir, "tests") || under(dir, "scripts")
+}
 
 func TestLayering(t *testing.T) {
 	bad, err := faults(os.DirFS(".."))
