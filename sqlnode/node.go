@@ -149,7 +149,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.engine = engine.New(engine.Config{
-		CRR: n.sites.files, RegisterSite: n.sites.register,
+		CRR: n.sites.files, RegisterSite: n.sites.register, Node: n.id.Node,
 		MaxOpen: cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax,
 		Log: cfg.Log, Now: cfg.Now, Guard: guard,
 	})

@@ -46,6 +46,10 @@ func TestConflictFreeTables(t *testing.T) {
 		s.net.CutBoth("n1", "n3")
 		s.net.CutBoth("n2", "n3")
 		time.Sleep(10 * time.Second)
+		// A strong read would have to ask all sites, and says which it can't.
+		if status, text := a.do("POST", "/v1/tenants/acme/sql?consistency=strong&timeout=8s", `{"sql":"select n from crr.likes"}`); status == 200 {
+			t.Fatalf("a strong read without the others: %s", text)
+		}
 		for i, n := range all {
 			for range 10 * (i + 1) {
 				n.sql(t, "acme", "?max_staleness=any", "update crr.likes set n = n + 1 where post = 'hello'")
@@ -55,5 +59,9 @@ func TestConflictFreeTables(t *testing.T) {
 		a.sql(t, "acme", "?max_staleness=any", "update crr.likes set title = 'last' where post = 'hello'")
 		s.net.HealAll()
 		same(`[["hello",63,"last"]]`)
+		c.sql(t, "acme", "?max_staleness=any", "update crr.likes set n = n + 1 where post = 'hello'")
+		if got := b.sql(t, "acme", "?consistency=strong", "select n from crr.likes"); got != "[[64]]" {
+			t.Fatalf("a strong read of conflict-free tables sees %s", got)
+		}
 	})
 }

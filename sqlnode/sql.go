@@ -130,7 +130,9 @@ func (n *Node) read(ctx context.Context, name string, r *resident, req *wire.Req
 	var err error
 	switch {
 	case req.Consistency == wire.Strong:
-		err = n.confirm(ctx, r, req)
+		if err = n.confirm(ctx, r, req); err == nil && r.Record().Tables > 0 && n.engine.ReadsCRR(r.Tenant, req) {
+			err = n.sites.pullAll(ctx, r.ID())
+		}
 	case req.MaxStaleness != wire.AnyStaleness:
 		bound := req.MaxStaleness
 		if bound == 0 {

@@ -256,6 +256,9 @@ func (s tenantService) purge(ctx context.Context) {
 				continue
 			}
 			s.n.engine.Forget(t)
+			if err := s.n.sites.files.Remove(t.ID()); err != nil {
+				s.n.log.Warn("the conflict-free tables of a deleted tenant stay for now", "id", t.ID(), "error", err)
+			}
 			if h.log().Primary() != nil {
 				continue
 			}

@@ -38,7 +38,7 @@ func newApp(s stdio) *cli.App {
 		Writer:    s.out,
 		ErrWriter: s.err,
 		Commands: []*cli.Command{
-			serveCommand(s), devCommand(s), tenantCommand(s), sqlCommand(s), versionCommand(s), checkFileCommand(s),
+			serveCommand(s), devCommand(s), tenantCommand(s), sqlCommand(s), crrCommand(s), versionCommand(s), checkFileCommand(s),
 			certCommand(s), statusCommand(s), nodeCommand(s), groupCommand(s), recoverCommand(s),
 		},
 		HideVersion:     true,

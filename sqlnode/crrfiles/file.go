@@ -42,32 +42,6 @@ type File struct {
 	}
 }
 
-// Writer is the connection that writes a file, for the time of one turn.
-type Writer struct {
-	// Conn has main attached read-only and the file as crr. Outside of a turn nobody may use it.
-	Conn *pagestore.Conn
-	// Site merges, and brackets local transactions.
-	Site *crr.Site
-	// Keep is for whoever runs statements of its own on the connection.
-	Keep Dress
-
-	t     *pagestore.Tenant
-	store *pagestore.Store
-	stale bool // main was replaced: the connection is of no more use
-}
-
-// Dress is what somebody keeps with a Writer's connection, as long as that lives.
-type Dress interface {
-	// Undress gives up the statements that were prepared on the connection: it is about to be closed.
-	Undress()
-}
-
-// Committed is the newest state of main that readers see.
-func (w *Writer) Committed() pagestore.State { return w.store.Committed() }
-
-// Stale says that the connection must be opened anew after this turn.
-func (w *Writer) Stale() { w.stale = true }
-
 // Tenant is whose file it is.
 func (f *File) Tenant() wire.TenantID { return f.id }
 
@@ -179,127 +153,6 @@ func (f *File) ready() (*Writer, error) {
 	}
 }
 
-// start opens the writer.
-func (f *File) start(t *pagestore.Tenant) error {
-	store, err := t.Acquire()
-	if err != nil {
-		return err
-	}
-	w, err := f.openWriter(t, store)
-	if err != nil {
-		t.Release()
-		return err
-	}
-	f.w = w
-	f.open.Store(true)
-	f.last.Store(f.m.cfg.Now().UnixNano())
-	f.synced.Store(0)
-	f.state.Store(w.Site.Schema())
-	f.m.Stats.Open.Add(1)
-	f.m.shed(f)
-	return nil
-}
-
-func (f *File) openWriter(t *pagestore.Tenant, store *pagestore.Store) (_ *Writer, err error) {
-	pc, err := store.OpenCRRWriter(f.path, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			if cause := pc.TakeErr(); cause != nil {
-				err = fmt.Errorf("%w: %w", err, cause)
-			}
-			pc.Close()
-		}
-	}()
-	if err := configure(pc.Conn); err != nil {
-		return nil, err
-	}
-	if err := pc.Exec(fmt.Sprintf("PRAGMA busy_timeout=%d; PRAGMA crr.cache_size=-%d; PRAGMA crr.journal_size_limit=%d", busyMillis, f.m.cfg.CacheKiB, walBytes)); err != nil {
-		return nil, fmt.Errorf("prepare connection: %w", err)
-	}
-	site, err := crr.Open(Adapt(pc.Conn), crr.Config{Tenant: f.id.String(), Now: f.m.cfg.Now})
-	if err != nil {
-		return nil, err
-	}
-	return &Writer{Conn: pc, Site: site, t: t, store: store}, nil
-}
-
-const (
-	// busyMillis is how long a connection waits for a lock of the file, which others hold for moments only: to recover its log, or to close it as the last.
-	busyMillis = 2000
-	// walBytes is how large the file's log stays after it was written back.
-	walBytes = 16 << 20
-)
-
-// sync makes the file follow main. Under the turn.
-func (f *File) sync() error {
-	w := f.w
-	at := uint64(w.store.Committed().TXID)
-	if at == f.synced.Load() && at != 0 {
-		return nil
-	}
-	c := w.Conn.Conn
-	have := w.Site.Schema().Version
-	changes, err := Changes(c, have)
-	if err != nil {
-		return err
-	}
-	if len(changes) == 0 && have > 0 {
-		main, err := newest(c)
-		if err == nil && main < have {
-			err = &AheadError{have, main}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, ch := range changes {
-		if err := w.Site.ApplySchema(ch); err != nil {
-			return err
-		}
-		f.m.Stats.SchemaChanges.Add(1)
-		f.m.cfg.Log.Info("conflict-free schema changed", "id", f.id, "version", ch.Version)
-	}
-	members, err := Members(c, f.id)
-	if err != nil {
-		return err
-	}
-	w.Site.SetMembers(members)
-	if err := adopt(w.Site, members); err != nil {
-		return err
-	}
-	f.state.Store(w.Site.Schema())
-	f.synced.Store(at)
-	return nil
-}
-
-// adopt takes the number that the strong schema has for the file.
-func adopt(s *crr.Site, members []crr.Member) error {
-	me := s.Identity()
-	if me.Site != 0 {
-		return nil
-	}
-	for _, m := range members {
-		if m.File == me.File && m.State == crr.Active {
-			return s.Adopt(m.File, m.Site)
-		}
-	}
-	return nil
-}
-
-// behind says whether main has moved since the file was brought up to it.
-func (f *File) behind() bool {
-	if !f.open.Load() || f.failed.Load() != nil {
-		return false
-	}
-	f.m.mu.Lock()
-	t := f.tenant
-	f.m.mu.Unlock()
-	return uint64(t.Position().TXID) != f.synced.Load()
-}
-
 // announce tells of what was committed since a head.
 func (f *File) announce(w *Writer, before crr.Head) {
 	head := w.Site.Head()
@@ -369,24 +222,4 @@ func (f *File) remove() {
 	defer func() { <-f.turn }()
 	f.removed = true
 	f.shut()
-}
-
-// shut closes the writer. Under the turn.
-func (f *File) shut() {
-	w := f.w
-	if w == nil {
-		return
-	}
-	f.w = nil
-	f.open.Store(false)
-	f.synced.Store(0)
-	w.Site.Close()
-	if w.Keep != nil {
-		w.Keep.Undress()
-	}
-	if err := w.Conn.Close(); err != nil {
-		f.m.cfg.Log.Warn("close file of conflict-free tables", "id", f.id, "error", err)
-	}
-	w.t.Release()
-	f.m.Stats.Open.Add(-1)
 }

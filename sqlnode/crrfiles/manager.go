@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -264,60 +262,4 @@ func (m *Manager) Close() {
 	for _, f := range m.list() {
 		f.closeNow(true)
 	}
-}
-
-// Remove closes and removes the tenant's file: for a tenant that is purged. What was written here and has reached no other site is gone.
-func (m *Manager) Remove(id wire.TenantID) error {
-	m.mu.Lock()
-	f := m.mu.files[id]
-	delete(m.mu.files, id)
-	m.mu.Unlock()
-	if f != nil {
-		f.remove()
-	}
-	found, err := m.unlink(m.Path(id))
-	if err != nil {
-		return fmt.Errorf("remove the conflict-free tables of tenant %s: %w", id, err)
-	}
-	if found {
-		m.Stats.Removed.Add(1)
-		m.cfg.Log.Info("file of conflict-free tables removed", "id", id)
-	}
-	return nil
-}
-
-// unlink removes a file and what SQLite keeps beside it; the file itself first, since without its log it would be an older one.
-func (m *Manager) unlink(path string) (found bool, err error) {
-	for _, name := range []string{path, path + "-wal", path + "-shm"} {
-		switch err := m.cfg.FS.Remove("crr.remove", name); {
-		case err == nil:
-			found = true
-		case !errors.Is(err, fs.ErrNotExist):
-			return found, err
-		}
-	}
-	if !found {
-		return false, nil
-	}
-	return true, m.cfg.FS.SyncDir("crr.sync", m.cfg.Dir)
-}
-
-// Sweep removes the files of tenants that gone says are purged for good. It must be sure: what was written here and has reached no other site is lost.
-func (m *Manager) Sweep(gone func(wire.TenantID) bool) error {
-	names, err := m.cfg.FS.ReadDir("crr.list", m.cfg.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list files of conflict-free tables: %w", err)
-	}
-	for _, n := range names {
-		name, _, _ := strings.Cut(n.Name(), ".")
-		if id, err := wire.ParseTenantID(name); err == nil && gone(id) {
-			if err := m.Remove(id); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/wire"
@@ -11,6 +12,9 @@ import (
 // declare changes the conflict-free schema: the change is numbered in main, by a transaction of the tenant like others, and is answered when it is
 // committed and this node's own file has made it.
 func (db *DB) declare(ctx context.Context, q Quorum, req *wire.Request, p plan, sink wire.Sink) (Executed, error) {
+	if err := crr.CheckText(req.Statements[0].SQL); err != nil {
+		return Executed{}, crrError(err).At(1)
+	}
 	var at uint64
 	p.own = func(c *conn) *wire.Error {
 		at = 0

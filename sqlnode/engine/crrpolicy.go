@@ -37,3 +37,19 @@ func (p *policy) crrReason(a sqlite.Action) string {
 func takenReason(name string) string {
 	return fmt.Sprintf("the conflict-free schema has the name %s: a name may be in one of both only", name)
 }
+
+// tracking says whether a is what the triggers of conflict-free tables do. SQLite gives the name of a CTE for that of a trigger, so
+// the name alone is no proof: crr.CheckText looks for it in a statement's text; a view's body, which can have one too, gets by it no
+// further than to what reads the conflict-free file, of which bodies of main can name nothing, and those of crr are looked at when they are declared.
+func tracking(a sqlite.Action) bool {
+	if !strings.HasPrefix(a.Trigger, "__crr_") {
+		return false
+	}
+	switch a.Code {
+	case sqlite.ActionFunction:
+		return hasPrefixFold(a.Arg2, "crr_")
+	case sqlite.ActionSelect:
+		return true
+	}
+	return a.Database == schema.SchemaName
+}

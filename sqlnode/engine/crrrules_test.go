@@ -151,6 +151,14 @@ func TestConflictFreeInternals(t *testing.T) {
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
+	// Nor by a CTE in a view's body, where the statement's text does not show it.
+	r.exec(tn, "CREATE VIEW hidden AS WITH __crr_i1 AS (SELECT node FROM __crr_site) SELECT node FROM __crr_i1")
+	for _, sql := range []string{
+		"SELECT * FROM hidden", "UPDATE likes SET title=(SELECT node FROM hidden)",
+		"CREATE VIEW crr.hidden2 AS WITH __crr_i1 AS (SELECT k FROM __crr_m1) SELECT k FROM __crr_i1",
+	} {
+		r.refused(tn, one(sql), wire.CodeSQLNotAllowed)
+	}
 	r.want(tn, "SELECT post, n, title FROM likes", `[["a" 1 NULL]]`)
 	// Statements about everything mean main, and leave the conflict-free tables attached for the next.
 	for _, sql := range []string{"ANALYZE", "REINDEX", "VACUUM", "PRAGMA optimize", "PRAGMA integrity_check", "INSERT INTO posts SELECT post FROM likes"} {

@@ -25,8 +25,8 @@ func (p *policy) decide(a sqlite.Action) sqlite.Verdict {
 	if a.Code == sqlite.ActionAnalyze && isInternal(a.Arg1) {
 		return sqlite.Ignore // ANALYZE without a name: our tables are left out
 	}
-	if p.tracks && strings.HasPrefix(a.Trigger, "__crr_") {
-		return sqlite.Allow // no statement says so of itself: crr.CheckText looks at its text
+	if p.tracks && tracking(a) {
+		return sqlite.Allow
 	}
 	if why := p.reason(a); why != "" {
 		if p.refused == "" {

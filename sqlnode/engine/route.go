@@ -1,6 +1,11 @@
 package engine
 
-import "github.com/nearsql/nearsql/wire"
+import (
+	"strings"
+
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/wire"
+)
 
 // NeedsPrimary says whether a request must run on the primary of its tenant's group: it has a statement that
 // writes, or that sets a switch for one that does. A request that it takes for a read can't write either: readers
@@ -11,6 +16,32 @@ func NeedsPrimary(req *wire.Request) bool {
 		case classEmpty, classRead, classCheck, classRefused:
 		default:
 			return true
+		}
+	}
+	return false
+}
+
+// ReadsCRR says whether a request may name one of the tenant's conflict-free tables. It looks at words alone: a name that is only
+// in a text or a comment's place counts too, which costs such a read a question to the other sites.
+func (e *Engine) ReadsCRR(t *pagestore.Tenant, req *wire.Request) bool {
+	if e.cfg.CRR == nil {
+		return false
+	}
+	db, err := e.acquire(t)
+	if err != nil {
+		return false
+	}
+	defer e.release(db)
+	state := db.crrState()
+	if state == nil {
+		return false
+	}
+	for i := range req.Statements {
+		sql := req.Statements[i].SQL
+		for tok, ok := next(sql, 0); ok; tok, ok = next(sql, tok.end) {
+			if name := strings.Trim(tok.text, "\"'`[]"); tok.is("crr") || name != "" && state.Has(name) {
+				return true
+			}
 		}
 	}
 	return false

@@ -90,6 +90,7 @@ func (h *Handler) routes() {
 		{"DELETE", "/v1/tenants/{t}", "tenant_delete", true, h.deleteTenant},
 		{"PUT", "/v1/tenants/{t}/placement", "tenant_place", true, h.placeTenant},
 		{"GET", "/v1/tenants/{t}/copies", "tenant_copies", false, h.listCopies},
+		{"GET", "/v1/tenants/{t}/crr", "tenant_crr", false, h.showTables},
 		{"POST", "/v1/tenants/{t}/import", "tenant_import", true, h.importTenant},
 		{"GET", "/v1/tenants/{t}/export", "tenant_export", true, h.exportTenant},
 		{"GET", "/v1/nodes", "node_list", false, h.listNodes},
