@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/importer"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
@@ -144,6 +145,14 @@ func (s tenantService) load(ctx context.Context, h *hosted, name tenant.Name, pa
 		return none, err
 	}
 	s.n.dir.remember(string(name), r)
+	if f, err := s.n.sites.files.Open(ctx, r.Tenant); err == nil {
+		// The file was of a tenant with conflict-free tables: their declarations came, their rows did not.
+		if st := f.Schema(); st != nil {
+			s.n.sites.declared(ctx, r, st.Version)
+		}
+	} else if !errors.Is(err, crrfiles.ErrNone) {
+		s.n.log.Warn("conflict-free tables of an imported file can't be used", "tenant", string(name), "id", r.ID(), "error", err)
+	}
 	s.n.log.Info("tenant imported", "tenant", string(name), "id", r.ID(), "pages", info.Pages, "page_size", info.PageSize)
 	return r.Record(), nil
 }

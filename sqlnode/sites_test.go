@@ -63,5 +63,25 @@ func TestConflictFreeTables(t *testing.T) {
 		if got := b.sql(t, "acme", "?consistency=strong", "select n from crr.likes"); got != "[[64]]" {
 			t.Fatalf("a strong read of conflict-free tables sees %s", got)
 		}
+		// An export has the declarations, not the rows; what is made of it is a tenant whose sites are its own.
+		file := a.want(t, "GET", "/v1/tenants/acme/export", "", 200)
+		b.want(t, "POST", "/v1/tenants/again/import", file, 201)
+		for i, n := range all {
+			s.await(time.Minute, func() string {
+				status, text := n.do("POST", "/v1/tenants/again/sql", `{"sql":"insert into crr.likes(post, n) values('new', 1) on conflict(post) do update set n = n + 1"}`)
+				if status != 200 {
+					return fmt.Sprintf("%s at %d: %s", n.id.Node, i, text)
+				}
+				return ""
+			})
+		}
+		for _, n := range all {
+			s.await(time.Minute, func() string {
+				if got := n.sql(t, "again", "?max_staleness=any", "select post, n from crr.likes"); got != `[["new",3]]` {
+					return n.id.Node + " has " + got
+				}
+				return ""
+			})
+		}
 	})
 }

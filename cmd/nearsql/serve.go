@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -33,6 +34,9 @@ type settings struct {
 	Log                 *slog.Logger
 	checkFiles          string // program that looks at imported files; "" means this process
 }
+
+// gcPercent is how much the heap may grow before it is collected, as in GOGC.
+const gcPercent = 300
 
 func serveFlags() []cli.Flag {
 	return append([]cli.Flag{
@@ -85,6 +89,11 @@ func serveCommand(s stdio) *cli.Command {
 				return err
 			}
 			defer endDebug()
+			if os.Getenv("GOGC") == "" {
+				// Most of the heap is short-lived: to collect it less often saves a sixth of the CPU of writes in a cluster,
+				// for some hundred megabytes at most, since what is large is bounded otherwise.
+				debug.SetGCPercent(gcPercent)
+			}
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)

@@ -14,6 +14,11 @@ var internalObjects = map[string]string{
 	"_nearsql_outcome": "CREATE TABLE _nearsql_outcome( subject TEXT NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, " +
 		"at INTEGER NOT NULL, outcome BLOB NOT NULL, PRIMARY KEY(subject, key)) WITHOUT ROWID",
 	"_nearsql_outcome_at": "CREATE INDEX _nearsql_outcome_at ON _nearsql_outcome(at)",
+	// What main says of conflict-free tables. Their statements are parsed before they are used; sites belong to the tenant that
+	// they name, which the imported one is not.
+	"__crr_ddl": "CREATE TABLE __crr_ddl(v INTEGER PRIMARY KEY, sql TEXT NOT NULL)",
+	"__crr_site": "CREATE TABLE __crr_site(number INTEGER PRIMARY KEY, tenant BLOB NOT NULL, node TEXT NOT NULL, file BLOB NOT NULL, " +
+		"state TEXT NOT NULL CHECK(state IN ('active','leaving','retired')), final INTEGER, UNIQUE(tenant, file))",
 }
 
 // checkInternal refuses objects with names that are the node's own, unless they are just what a
