@@ -85,6 +85,11 @@ func (n *Node) write(ctx context.Context, r *resident, req *wire.Request, sink w
 			if err := n.awaitBookmark(ctx, r, req.Bookmark); err != nil {
 				return engine.Executed{}, err
 			}
+			if r.Position().TXID < r.Logged().TXID { // after a start: what the log has is still being built
+				if err := r.q.built(late); err != nil && ctx.Err() != nil {
+					return engine.Executed{}, wire.AsError(ctx.Err())
+				}
+			}
 			x, err := n.engine.Execute(ctx, r.Tenant, r.q, req, sink)
 			if n.net == nil || !isCode(err, wire.CodeNotPrimary) {
 				return x, err

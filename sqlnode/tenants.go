@@ -165,6 +165,11 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 	if limit <= 0 {
 		limit = math.MaxInt
 	}
+	// What a group's own copy does not show, once it has all of its log, is gone or not there yet: the catalogue is told after the group.
+	current := map[wire.GroupID]bool{}
+	for _, h := range s.n.groups.all() {
+		current[h.id] = (quorum{h: h, anywhere: true}).applied(ctx) == nil
+	}
 	var list []tenant.Tenant
 	for _, name := range v.TenantNames(tenant.Name(after), limit) {
 		t, ok := v.Tenant(name)
@@ -175,8 +180,8 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 			Policy: t.Policy, Placement: t.Placement}
 		if h := s.n.groups.get(t.Group); h != nil {
 			p, err := h.pages.Tenant(t.ID)
-			if err == nil && !p.Bears(string(name)) {
-				continue // deleted, and its name not free yet
+			if err == nil && !p.Bears(string(name)) || err != nil && current[t.Group] {
+				continue
 			}
 			if err == nil {
 				rec = p.Record()

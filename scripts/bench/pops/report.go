@@ -1,0 +1,52 @@
+package main
+
+import "fmt"
+
+// figure prints one result.
+func (b *bench) figure(name string, value float64, unit string) {
+	digits := 2
+	switch {
+	case value >= 1000:
+		digits = 0
+	case value >= 100:
+		digits = 1
+	}
+	fmt.Fprintf(b.out, "figure %s %.*f %s\n", name, digits, value, unit)
+}
+
+// say prints a remark.
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, "# "+format+"\n", args...) }
+
+// report prints what follows from all stages.
+func (b *bench) report(stages []stage) {
+	var x, y []float64
+	for _, s := range stages {
+		if s.followers <= 20 {
+			x, y = append(x, float64(s.followers)), append(y, s.cpu)
+		}
+		if s.followers == 20 {
+			b.figure("pops_bytes_per_txn", s.all/float64(s.followers), "B")
+		}
+		if s.followers > 0 {
+			b.figure(fmt.Sprintf("pops_voter_bytes_%d", s.followers), s.voters, "B")
+		}
+	}
+	b.figure("pops_cpu_per_follower", slope(x, y), "us")
+}
+
+// slope is that of the line nearest to the points, by least squares.
+func slope(x, y []float64) float64 {
+	var mx, my, xy, xx float64
+	for i := range x {
+		mx += x[i] / float64(len(x))
+		my += y[i] / float64(len(x))
+	}
+	for i := range x {
+		xy += (x[i] - mx) * (y[i] - my)
+		xx += (x[i] - mx) * (x[i] - mx)
+	}
+	if xx == 0 {
+		return 0
+	}
+	return xy / xx
+}
