@@ -31,11 +31,12 @@ type Handler struct {
 	inner    *Handler // the same for other nodes
 	internal bool     // it is one for other nodes
 
-	limits  native.Limits
-	mux     *http.ServeMux
-	calls   sync.Pool // *call
-	packers sync.Pool // *gzip.Writer
-	readers sync.Pool // *gzip.Reader
+	limits   native.Limits
+	mux      *http.ServeMux
+	sqlRoute *route    // of POST .../sql
+	calls    sync.Pool // *call
+	packers  sync.Pool // *gzip.Writer
+	readers  sync.Pool // *gzip.Reader
 }
 
 // New makes a handler.
@@ -113,7 +114,11 @@ func (h *Handler) routes() {
 		prefix = "internal_" // a request that was passed on counts where it came in, too
 	}
 	for _, e := range list {
-		h.handle(e.method+" "+e.path, &route{h.counts.route(prefix + e.name), e.logged, e.serve})
+		rt := &route{h.counts.route(prefix + e.name), e.logged, e.serve}
+		if e.name == "sql" {
+			h.sqlRoute = rt
+		}
+		h.handle(e.method+" "+e.path, rt)
 		methods[e.path] = append(methods[e.path], e.method)
 	}
 	other := h.counts.route(prefix + "other")
@@ -191,7 +196,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveRoute(&route{h.counts.route("other"), false, notFound}, w, r)
 		return
 	}
+	if name, ok := sqlPath(r); ok {
+		r.SetPathValue("t", name)
+		h.serveRoute(h.sqlRoute, w, r)
+		return
+	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// sqlPath is the tenant of a POST of SQL, which most requests are: what it finds, the mux would find too, after longer.
+func sqlPath(r *http.Request) (tenant string, ok bool) {
+	const prefix, suffix = "/v1/tenants/", "/sql"
+	p := r.URL.Path
+	if r.Method != http.MethodPost || r.URL.RawPath != "" || len(p) <= len(prefix)+len(suffix) || !strings.HasPrefix(p, prefix) || !strings.HasSuffix(p, suffix) {
+		return "", false
+	}
+	name := p[len(prefix) : len(p)-len(suffix)]
+	return name, strings.IndexByte(name, '/') < 0
 }
 
 // identify says who asks.
