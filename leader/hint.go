@@ -91,7 +91,7 @@ func (h *hints) message() (*raft.AppendEntriesRequest, bool) {
 	addr := []byte(h.g.cfg.Node)
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: addr, Addr: addr},
-		Term:      l.Term, Leader: addr, PrevLogEntry: commit, PrevLogTerm: entry.Term, LeaderCommitIndex: commit,
+		Term:      l.Term, PrevLogEntry: commit, PrevLogTerm: entry.Term, LeaderCommitIndex: commit,
 	}, true
 }
 

@@ -31,7 +31,7 @@ func TestKilledDuringRestore(t *testing.T) {
 					t.Fatal(got)
 				}
 			}
-			if got := w.s.node(second).sqlFor(30*time.Second, "", fmt.Sprintf("INSERT INTO counter VALUES('restore', 1) ON CONFLICT(k) DO UPDATE SET n = n + 1 RETURNING n")); got != fmt.Sprintf("[[%d]]", i+1) {
+			if got := w.s.node(second).sqlFor(30*time.Second, "", "INSERT INTO counter VALUES('restore', 1) ON CONFLICT(k) DO UPDATE SET n = n + 1 RETURNING n"); got != fmt.Sprintf("[[%d]]", i+1) {
 				t.Fatal(got)
 			}
 			for _, id := range []string{lead, second} {

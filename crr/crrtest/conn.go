@@ -68,7 +68,8 @@ func (c *Conn) Exec(sql string) error {
 		return err
 	}
 	defer st.Close()
-	_, err = st.Exec(nil) //nolint:staticcheck // of the driver's own interface
+	//lint:ignore SA1019 the driver's own interface, without a context
+	_, err = st.Exec(nil)
 	if err == nil {
 		c.note(sql)
 	}
@@ -138,7 +139,8 @@ func (s *stmt) BindAll(vs []wire.Value) error {
 
 func (s *stmt) Step() (bool, error) {
 	if s.rows == nil {
-		rows, err := s.st.Query(s.args) //nolint:staticcheck // of the driver's own interface
+		//lint:ignore SA1019 the driver's own interface, without a context
+		rows, err := s.st.Query(s.args)
 		if err != nil {
 			return false, err
 		}
@@ -163,7 +165,8 @@ func (c *Conn) countChanges() {
 		return
 	}
 	defer st.Close()
-	rows, err := st.Query(nil) //nolint:staticcheck // of the driver's own interface
+	//lint:ignore SA1019 the driver's own interface, without a context
+	rows, err := st.Query(nil)
 	if err != nil {
 		return
 	}

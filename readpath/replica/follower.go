@@ -74,7 +74,6 @@ type followed struct {
 	slot    stream.Slot
 	lane    *laneIn // nil before enter
 	tries   int     // feeders that it was not to be had from, in a row
-	last    string  // feeder that was tried last
 	notYet  time.Time
 	lost    time.Time // since when it is not joined
 	hops    uint8     // of this node from the voters, as of when it was fed last; 0 if never

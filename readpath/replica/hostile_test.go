@@ -134,7 +134,8 @@ func (s *script) send(frames ...stream.Frame) {
 	for _, f := range frames {
 		b, err := stream.Append(nil, f)
 		if err != nil {
-			s.t.Fatal(err)
+			s.t.Error(err)
+			return
 		}
 		s.raw(b)
 	}

@@ -339,15 +339,9 @@ func (s *Store) publishLocked(st State, pages []newVersion) {
 	}
 }
 
-// speculate publishes a transaction of this node's own writer, which ran on prev, above the
+// speculateLocked publishes a transaction of this node's own writer, which ran on prev, above the
 // head. Readers don't see it before promote. It is refused when the head is
 // another one now: an entry of another primary has come since.
-func (s *Store) speculate(gen uint64, prev, st State, pages []newVersion) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.speculateLocked(gen, prev, st, pages)
-}
-
 func (s *Store) speculateLocked(gen uint64, prev, st State, pages []newVersion) error {
 	if s.mu.closed != nil {
 		return s.mu.closed

@@ -20,6 +20,9 @@ func (b *bench) http() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := b.settledReads(filepath.Join(dir, "settled")); err != nil {
+		return err
+	}
 	node, err := b.startNode(filepath.Join(dir, "data"))
 	if err != nil {
 		return err
@@ -28,10 +31,29 @@ func (b *bench) http() (err error) {
 	if err := node.createTenant(b.ctx, "bench"); err != nil {
 		return err
 	}
-	if err := b.httpReads(node); err != nil {
+	return b.httpInserts(node, dir)
+}
+
+// settle is how long a node has, that checkpoints each second, until what was written is in the tenant's base: where a
+// node that is older than a minute has it.
+const settle = 3 * time.Second
+
+// settledReads measures reads of data that was written a while ago.
+func (b *bench) settledReads(data string) (err error) {
+	node, err := b.startNode(data, "--checkpoint-age", "1s")
+	if err != nil {
 		return err
 	}
-	return b.httpInserts(node, dir)
+	defer func() { err = errors.Join(err, node.stop()) }()
+	if err := node.createTenant(b.ctx, "bench"); err != nil {
+		return err
+	}
+	select {
+	case <-b.ctx.Done():
+		return b.ctx.Err()
+	case <-time.After(settle):
+	}
+	return b.httpReads(node)
 }
 
 // httpReads compares point reads with the echo.

@@ -24,8 +24,8 @@ type process struct {
 }
 
 // startNode starts a node on the data directory.
-func (b *bench) startNode(data string) (*process, error) {
-	p, err := start(b.ctx, data+".log", b.nearsql, "serve", "--data-dir", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
+func (b *bench) startNode(data string, more ...string) (*process, error) {
+	p, err := start(b.ctx, data+".log", b.nearsql, append([]string{"serve", "--data-dir", data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, more...)...)
 	if err != nil {
 		return nil, err
 	}
