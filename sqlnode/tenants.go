@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -171,7 +172,11 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 		current[h.id] = (quorum{h: h, anywhere: true}).applied(ctx) == nil
 	}
 	var list []tenant.Tenant
-	for _, name := range v.TenantNames(tenant.Name(after), limit) {
+	cursor := tenant.Name(after)
+	for name := range names(v, cursor) {
+		if len(list) == limit {
+			break
+		}
 		t, ok := v.Tenant(name)
 		if !ok || name == tenant.SystemName {
 			continue
@@ -190,6 +195,24 @@ func (s tenantService) List(ctx context.Context, after string, limit int) ([]ten
 		list = append(list, rec)
 	}
 	return list, nil
+}
+
+// names gives all names above after, in order. A list that is shorter than was asked for would be taken for the last.
+func names(v *catalogue.View, after tenant.Name) func(yield func(tenant.Name) bool) {
+	return func(yield func(tenant.Name) bool) {
+		for {
+			page := v.TenantNames(after, 1000)
+			if len(page) == 0 {
+				return
+			}
+			for _, name := range page {
+				if !yield(name) {
+					return
+				}
+			}
+			after = page[len(page)-1]
+		}
+	}
 }
 
 // Get implements httpapi.Tenants.
