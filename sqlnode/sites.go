@@ -2,14 +2,9 @@ package sqlnode
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -20,7 +15,6 @@ import (
 	"github.com/nearsql/nearsql/crr/exchange"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
-	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -252,221 +246,12 @@ func (s *sites) changed(f *crrfiles.File, head crr.Head) {
 	s.x.Committed(f.Tenant(), crr.Committed{Stamp: crr.Stamp{HLC: own, Site: head.Site}, Prev: prev, Seq: head.Seq, Rows: 1})
 }
 
-// find is this node's copy of a tenant.
-func (s *sites) find(id tenant.ID) (*resident, error) {
-	for _, h := range s.n.groups.all() {
-		if t, err := h.pages.Tenant(id); err == nil {
-			return newResident(t, h), nil
-		}
-	}
-	if s.n.repl != nil {
-		if t, ok := s.n.repl.set.Tenant(id); ok {
-			return &resident{Tenant: t, group: t.Record().Group, q: quorum{t: t}}, nil
-		}
-	}
-	return nil, pagestore.ErrNoTenant
-}
-
-func (s *sites) file(ctx context.Context, id tenant.ID) (*crrfiles.File, error) {
-	r, err := s.find(id)
-	if err != nil {
-		return nil, err
-	}
-	return s.files.Open(ctx, r.Tenant)
-}
-
-// Peers implements exchange.Host.
-func (s *sites) Peers(id wire.TenantID) []exchange.Peer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k := s.mu.known[id]; k != nil {
-		return k.peers
-	}
-	return nil
-}
-
-// Head implements exchange.Host.
-func (s *sites) Head(ctx context.Context, id wire.TenantID) (crr.Head, error) {
-	f, err := s.file(ctx, id)
-	if err != nil {
-		return crr.Head{}, err
-	}
-	return f.Head(ctx)
-}
-
-// Write implements exchange.Host.
-func (s *sites) Write(ctx context.Context, id wire.TenantID, do func(*crr.Site) error) error {
-	f, err := s.file(ctx, id)
-	if err != nil {
-		return err
-	}
-	return f.Write(ctx, func(w *crrfiles.Writer) error { return do(w.Site) })
-}
-
-// Read implements exchange.Host.
-func (s *sites) Read(ctx context.Context, id wire.TenantID, do func(*crr.Reader) error) error {
-	f, err := s.file(ctx, id)
-	if err != nil {
-		return err
-	}
-	r, err := f.NewReader(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return do(r.Reader)
-}
-
-// Snapshot implements exchange.Host.
-func (s *sites) Snapshot(ctx context.Context, id wire.TenantID, w io.Writer) error {
-	f, err := s.file(ctx, id)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(filepath.Join(s.n.cfg.DataDir, "tmp"), "crr-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "copy.db")
-	if err := f.Snapshot(ctx, path); err != nil {
-		return err
-	}
-	c, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = io.Copy(&contextWriter{ctx, w}, c)
-	return err
-}
-
-// Sent implements exchange.Host. That a file went back is found by what peers have of it.
-func (s *sites) Sent(wire.TenantID, crr.FileID, crr.HLC) error { return nil }
-
-// Rewound implements exchange.Host: the file has given its number up, and gets another when it is looked at next.
-func (s *sites) Rewound(id wire.TenantID, err *crr.RewoundError) {
-	s.n.log.Error("a file of conflict-free tables went back, as after a restore from a copy: it gets a new number", "id", id, "error", err)
-	s.mu.Lock()
-	if k := s.mu.known[id]; k != nil {
-		k.site, k.last = 0, 0
-	}
-	s.mu.Unlock()
-	s.changedCatalogue()
-}
-
-// Behind implements exchange.Host.
-func (s *sites) Behind(id wire.TenantID, why error) {
-	s.n.log.Error("conflict-free tables here are too far behind to be brought up by changes: drop the copy here and place it again", "id", id, "error", why)
-}
-
 // changedCatalogue wakes the look.
 func (s *sites) changedCatalogue() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// registration asks the primary of a tenant's group for a site number. It is JSON between nodes.
-type registration struct {
-	Tenant string       `json:"tenant"`
-	Group  wire.GroupID `json:"group"`
-	Node   string       `json:"node"`
-	File   string       `json:"file"` // hexadecimal
-}
-
-// pathRegister is where nodes send them.
-const pathRegister = "/internal/v1/sites"
-
-// register gives the file of this node its site number, by the tenant's primary: engine.Registrar.
-func (s *sites) register(ctx context.Context, t *pagestore.Tenant, file crr.FileID) error {
-	ctx, cancel := context.WithTimeout(ctx, bookmarkPatience)
-	defer cancel()
-	rec := t.Record()
-	reg := registration{Tenant: rec.ID.String(), Group: rec.Group, Node: s.n.id.Node, File: hex.EncodeToString(file[:])}
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
-		err := s.tryRegister(ctx, &reg)
-		var w *wire.Error
-		if err == nil || errors.As(err, &w) && w.Code != wire.CodeNotPrimary && w.Code != wire.CodeUnknownOutcome {
-			return err
-		}
-		pause(ctx, wait)
-		if ctx.Err() != nil {
-			return wire.NewError(wire.CodeUnreachable, "no site number can be had from the tenant's primary now: %w", err)
-		}
-	}
-}
-
-func (s *sites) tryRegister(ctx context.Context, reg *registration) error {
-	h := s.n.groups.get(reg.Group)
-	node := ""
-	if h == nil {
-		node = s.n.memberOf(reg.Group)
-	} else if l, err := h.awaitLeader(ctx); err != nil {
-		return err
-	} else if !l.Primary {
-		node = string(l.Leader)
-	} else {
-		return s.registerHere(ctx, reg)
-	}
-	if node == "" || s.n.net == nil {
-		return wire.NewError(wire.CodeNotPrimary, "no member of group %d is known", reg.Group)
-	}
-	var a systemAnswer
-	if err := s.n.postJSON(ctx, node, pathRegister, reg, &a); err != nil {
-		return err
-	}
-	if a.Error != nil {
-		return wire.NewError(a.Error.Code, "%s", a.Error.Message)
-	}
-	return nil
-}
-
-// registerHere numbers a file of any node: this one is the tenant's primary.
-func (s *sites) registerHere(ctx context.Context, reg *registration) error {
-	id, err := wire.ParseTenantID(reg.Tenant)
-	if err != nil {
-		return wire.NewError(wire.CodeBadRequest, "%w", err)
-	}
-	var file crr.FileID
-	b, err := hex.DecodeString(reg.File)
-	if err != nil || len(b) != len(file) {
-		return wire.NewError(wire.CodeBadRequest, "file id %.80q: want %d hexadecimal digits", reg.File, 2*len(file))
-	}
-	copy(file[:], b)
-	h := s.n.groups.get(reg.Group)
-	if h == nil {
-		return wire.NewError(wire.CodeNotPrimary, "group %d is not here", reg.Group)
-	}
-	t, err := h.pages.Tenant(id)
-	if err != nil {
-		return wire.NewError(wire.CodeNoSuchTenant, "%w", err)
-	}
-	site, err := s.n.engine.RegisterSite(ctx, t, quorum{h: h, t: t}, reg.Node, file)
-	if err == nil {
-		s.n.log.Info("site registered", "id", id, "node", reg.Node, "site", int(site))
-	}
-	return err
-}
-
-func (s *sites) serveRegister(w http.ResponseWriter, r *http.Request) {
-	var (
-		reg registration
-		a   systemAnswer
-	)
-	err := json.NewDecoder(io.LimitReader(r.Body, maxCall)).Decode(&reg)
-	if err != nil {
-		err = wire.NewError(wire.CodeBadJSON, "%w", err)
-	} else {
-		err = s.registerHere(r.Context(), &reg)
-	}
-	if err != nil {
-		e := wire.AsError(err)
-		a.Error = &systemError{e.Code, e.Error()}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(a) // who asked is gone if this fails
 }
 
 // declared tells all copies of a tenant that its conflict-free schema has changed.
