@@ -1,6 +1,7 @@
 // Package wire has the words that cross a boundary: values, statements, requests
 // and answers, positions, and errors. Its sub-packages are the formats in which they
-// travel: txn (log entries), native (the JSON API).
+// travel: txn (log entries), native (the JSON API), stream (what replicas follow), in
+// the envelope of envelope.
 //
 // What holds:
 //

@@ -2,34 +2,26 @@ package stream
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"unicode/utf8"
+
+	"github.com/nearsql/nearsql/wire/envelope"
 )
 
 const (
 	magic      = "nearsqlS"
-	headerSize = 4 // type, length
-	crcSize    = 4
 	maxPayload = MaxFrame - Overhead
 )
 
-// castagnoli is the polynomial of the CRCs; never written.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Append appends a whole frame to b. Its error is a *FormatError that names the field without an encoding; b is then returned as it was.
 func Append(b []byte, f Frame) ([]byte, error) {
-	start := len(b)
-	out := append(b, byte(f.Type()), 0, 0, 0)
-	out, err := f.appendPayload(out)
+	out, err := f.appendPayload(envelope.Begin(b, uint8(f.Type())))
 	if err != nil {
 		return b, err
 	}
-	n := len(out) - start - headerSize
-	if n > maxPayload {
-		return b, formatErr(f.Type(), "%d bytes are more than %d", n, maxPayload)
+	if out, err = envelope.End(out, len(b), maxPayload); err != nil {
+		return b, formatErr(f.Type(), "%v", err)
 	}
-	out[start+1], out[start+2], out[start+3] = byte(n>>16), byte(n>>8), byte(n)
-	return binary.BigEndian.AppendUint32(out, crc32.Checksum(out[start:], castagnoli)), nil
+	return out, nil
 }
 
 func appendUv[T ~uint8 | ~uint32 | ~uint64](b []byte, v T) []byte {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/envelope"
 	"github.com/nearsql/nearsql/wire/txn"
 )
 
@@ -13,7 +14,7 @@ const Version = 1
 // Limits of the format, in bytes unless they say otherwise.
 const (
 	// Overhead is what a frame takes beyond its payload: type, length, CRC.
-	Overhead = headerSize + crcSize
+	Overhead = envelope.Overhead
 	// MaxEntry is the length of the longest entry: package txn's.
 	MaxEntry = txn.MaxEntry
 	// MaxChunk is the longest piece of a copy or LTX file.

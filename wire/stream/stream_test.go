@@ -90,13 +90,24 @@ func same(a, b Frame) bool {
 
 // read reads the one frame of b, wherever it belongs in a stream.
 func read(b []byte) (Frame, error) {
-	r := NewReader(bytes.NewReader(b))
-	r.began = len(b) > 0 && Type(b[0]) != TypeHello
+	var before []byte
+	if len(b) > 0 && Type(b[0]) != TypeHello {
+		var err error
+		if before, err = Append(nil, Hello{Version: Version}); err != nil {
+			return nil, err
+		}
+	}
+	r := NewReader(bytes.NewReader(append(before, b...)))
+	if before != nil {
+		if _, err := r.Next(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := r.Next()
 	if err != nil {
 		return nil, err
 	}
-	if n := r.r.Buffered(); n > 0 {
+	if r.Buffered() {
 		return nil, errors.New("bytes are left")
 	}
 	return f, nil
@@ -198,7 +209,7 @@ func TestMalformed(t *testing.T) {
 		{0, "", "no such type"},
 		{20, "", "no such type"},
 	} {
-		f, err := decode(c.t, []byte(c.payload))
+		f, err := decode(uint8(c.t), []byte(c.payload))
 		var format *FormatError
 		if !errors.As(err, &format) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v %q: got %+v, %v; want %q", c.t, c.payload[:min(len(c.payload), 40)], f, err, c.want)
@@ -233,7 +244,7 @@ func TestRefused(t *testing.T) {
 	if err := next(append(hello, byte(TypeTxn), 0xff, 0xff, 0xff)); !errors.As(err, new(*FormatError)) {
 		t.Errorf("oversized: %v", err)
 	}
-	_, err = decode(TypeHello, []byte("nearsqlS\x02what comes later"))
+	_, err = decode(uint8(TypeHello), []byte("nearsqlS\x02what comes later"))
 	var version *VersionError
 	if !errors.As(err, &version) || version.Found != 2 || !errors.Is(err, ErrVersion) {
 		t.Errorf("version 2: %v", err)
@@ -285,7 +296,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(g.Type()), b)
 	}
 	f.Fuzz(func(t *testing.T, typ uint8, payload []byte) {
-		got, err := decode(Type(typ), payload)
+		got, err := decode(typ, payload)
 		if err != nil {
 			if got != nil {
 				t.Fatalf("a frame with %v", err)

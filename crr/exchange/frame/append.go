@@ -2,32 +2,25 @@ package frame
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"unicode/utf8"
+
+	"github.com/nearsql/nearsql/wire/envelope"
 )
 
 const (
-	magic      = "nearsqlX"
-	headerSize = 4 // type, length
-	crcSize    = 4
+	magic = "nearsqlX"
 )
 
-// castagnoli is constant.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// Append appends a whole frame to b. The error is a *FormatError that names what has no encoding; b is then returned as it was.
+// Append appends a whole frame to b. Its error is a *FormatError that names the field without an encoding; b is then returned as it was.
 func Append(b []byte, f Frame) ([]byte, error) {
-	start := len(b)
-	out, err := f.appendPayload(append(b, byte(f.Type()), 0, 0, 0))
+	out, err := f.appendPayload(envelope.Begin(b, uint8(f.Type())))
 	if err != nil {
 		return b, err
 	}
-	n := len(out) - start - headerSize
-	if n > maxPayload {
-		return b, formatErr(f.Type(), "%d bytes are more than %d", n, maxPayload)
+	if out, err = envelope.End(out, len(b), maxPayload); err != nil {
+		return b, formatErr(f.Type(), "%v", err)
 	}
-	out[start+1], out[start+2], out[start+3] = byte(n>>16), byte(n>>8), byte(n)
-	return binary.BigEndian.AppendUint32(out, crcOf(out[start:])), nil
+	return out, nil
 }
 
 func (f Hello) appendPayload(b []byte) ([]byte, error) {
@@ -187,5 +180,3 @@ func checkID(t Type, id uint64) error {
 	}
 	return nil
 }
-
-func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/wire"
+	"github.com/nearsql/nearsql/wire/envelope"
 )
 
 // Version is the only one there is.
@@ -12,13 +13,13 @@ const Version = 1
 
 // Bounds of frames.
 const (
-	MaxData    = 64 << 10         // of the data of one frame, in bytes
-	maxPayload = MaxData + 8<<10  // all of a payload
-	MaxFrame   = maxPayload + 4*2 // with head and CRC
-	MaxHeads   = 1024             // heads in one frame
-	MaxRelay   = 64               // nodes that one push is passed on to
-	MaxText    = 512              // bytes of a text for people
-	maxNode    = 255              // bytes of a node's id
+	MaxData    = 64 << 10        // of the data of one frame, in bytes
+	maxPayload = MaxData + 8<<10 // all of a payload
+	MaxFrame   = maxPayload + envelope.Overhead
+	MaxHeads   = 1024 // heads in one frame
+	MaxRelay   = 64   // nodes that one push is passed on to
+	MaxText    = 512  // bytes of a text for people
+	maxNode    = 255  // bytes of a node's id
 )
 
 // Type says what a frame is. Numbers are never used again.

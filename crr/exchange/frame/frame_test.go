@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,9 @@ import (
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/wire"
 )
+
+// headerSize and crcSize are what a frame has before its payload and behind it.
+const headerSize, crcSize = 4, 4
 
 var tenant = wire.TenantID{1, 2, 3, 15: 9}
 
@@ -145,7 +149,7 @@ func TestRefused(t *testing.T) {
 // fixCRC makes the CRC of a frame right.
 func fixCRC(b []byte) {
 	n := len(b) - crcSize
-	sum := crcOf(b[:n])
+	sum := crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli))
 	b[n], b[n+1], b[n+2], b[n+3] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 }
 
