@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -287,15 +286,14 @@ func (n *Node) serve(ctx, parts context.Context, ready func(net.Addr)) error {
 	}
 	var addr net.Addr
 	served := make(chan error, 1)
-	var srv *http.Server
+	var srv publicServer
 	if n.cfg.Listen != "" {
 		l, err := listenPublic(&n.cfg)
 		if err != nil {
 			return err
 		}
 		addr = l.Addr()
-		srv = &http.Server{Handler: n.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute,
-			MaxHeaderBytes: 64 << 10, ErrorLog: log.New(logWriter{n.log}, "", 0)}
+		srv = n.newPublicServer()
 		go func() { served <- srv.Serve(l) }()
 	}
 	if ready != nil {
@@ -343,12 +341,4 @@ func (n *Node) setReady(ready bool, why error) {
 	n.state.Lock()
 	n.state.ready, n.state.why = ready, why
 	n.state.Unlock()
-}
-
-// logWriter gives what net/http has to say to the node's log.
-type logWriter struct{ log *slog.Logger }
-
-func (w logWriter) Write(b []byte) (int, error) {
-	w.log.Debug("http", "message", string(b))
-	return len(b), nil
 }
