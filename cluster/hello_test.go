@@ -172,7 +172,7 @@ func TestNames(t *testing.T) {
 	if Code(200).String() != "code(200)" || Purpose(200).String() != "purpose(200)" {
 		t.Error("unknown numbers have names")
 	}
-	for p := PurposeRaft; p <= PurposeJoin; p++ {
+	for p := PurposeRaft; p <= PurposeLine; p++ {
 		if s := p.String(); strings.HasPrefix(s, "purpose(") || seen[s] {
 			t.Errorf("purpose %d is called %q", uint8(p), s)
 		} else {

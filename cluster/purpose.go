@@ -14,6 +14,7 @@ const (
 	PurposeJoin    Purpose = 5 // a node that knows the cluster by an address alone; see Join
 
 	PurposeExchange Purpose = 6 // changes of conflict-free tables between sites
+	PurposeLine     Purpose = 7 // a line to a node that listens nowhere, which it opened; a connection of another purpose begins on it
 )
 
 // String returns the purpose's name.
@@ -31,6 +32,8 @@ func (p Purpose) String() string {
 		return "join"
 	case PurposeExchange:
 		return "exchange"
+	case PurposeLine:
+		return "line"
 	}
 	return fmt.Sprintf("purpose(%d)", uint8(p))
 }
