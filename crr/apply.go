@@ -220,7 +220,7 @@ func (s *Site) mergeRow(c *RowChange, covered Vector, seq int64) (changed bool, 
 		}
 	}
 	s.ring.add(seq, c.Table, c.Key)
-	return true, t.stmts.put(s.conn, t, c.Key, seq, st)
+	return true, t.stmts.put(s.conn, t, c.Key, seq, st, old != nil)
 }
 
 // checkChange refuses what no site of the same schema can have sent, and drops what is of columns that are gone.

@@ -186,7 +186,7 @@ func (r *Reader) collect(w *batchWriter, v Vector, after int64) error {
 		}
 	}
 	for _, t := range r.tables {
-		if err := prepared(r.conn, &t.scan, "SELECT k,st FROM crr.%s WHERE lseq>?", t.table.meta()); err != nil {
+		if err := prepared(r.conn, &t.scan, func() string { return "SELECT k,st FROM crr." + t.table.meta() + " WHERE lseq>?" }); err != nil {
 			return err
 		}
 		err := run(t.scan, func(s Stmt) error { return r.row(w, t, v, s.Column(0), s.ColumnBytes(1)) }, wire.Integer(after))
@@ -204,7 +204,7 @@ func (r *Reader) collectRows(w *batchWriter, v Vector, rows []rowID) error {
 			if id.table != t.def.ID {
 				continue
 			}
-			if err := prepared(r.conn, &t.meta, "SELECT st FROM crr.%s WHERE k=?", t.table.meta()); err != nil {
+			if err := prepared(r.conn, &t.meta, func() string { return "SELECT st FROM crr." + t.table.meta() + " WHERE k=?" }); err != nil {
 				return err
 			}
 			if err := run(t.meta, func(s Stmt) error { return r.row(w, t, v, id.key, s.ColumnBytes(0)) }, id.key); err != nil {
@@ -244,7 +244,10 @@ func (r *Reader) row(w *batchWriter, t *readTable, v Vector, key wire.Value, st 
 // values reads the row of the tenant's table, by place.
 func (r *Reader) values(t *readTable, key wire.Value) ([]wire.Value, error) {
 	// The plus hides the declared type, by which database/sql drivers make other types of DATE and BOOLEAN.
-	if err := prepared(r.conn, &t.cells, "SELECT %s FROM crr.%s WHERE %s", names(t.cols, columnName, "+%", ","), schema.Quote(t.def.Name), t.keyNames("%=?", " AND ")); err != nil {
+	err := prepared(r.conn, &t.cells, func() string {
+		return fmt.Sprintf("SELECT %s FROM crr.%s WHERE %s", names(t.cols, columnName, "+%", ","), schema.Quote(t.def.Name), t.keyNames("%=?", " AND "))
+	})
+	if err != nil {
 		return nil, err
 	}
 	keys, err := t.keyArgs(key)

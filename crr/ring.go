@@ -1,6 +1,7 @@
 package crr
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/nearsql/nearsql/wire"
@@ -42,6 +43,13 @@ func (r *ring) next() int64 {
 	return r.mu.last
 }
 
+// newest is the newest number given out.
+func (r *ring) newest() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.last
+}
+
 // start empties the ring: what is up to last is known to the file alone.
 func (r *ring) start(last int64) {
 	r.mu.Lock()
@@ -65,7 +73,7 @@ func (r *ring) add(lseq int64, table uint32, key wire.Value) {
 	for cut < len(m.list) && m.list[cut].lseq == m.from {
 		cut++
 	}
-	m.list = append([]touched(nil), m.list[cut:]...)
+	m.list = slices.Delete(m.list, 0, cut) // in place: the ring's memory is used again
 	m.bytes = 0
 	for _, t := range m.list {
 		m.bytes += t.row.key.Size()

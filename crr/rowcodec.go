@@ -69,7 +69,12 @@ func (r *Row) tidy() {
 		return
 	}
 	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool { return c.At == r.Ins })
-	slices.SortFunc(r.Cells, func(a, b Cell) int { return cmp.Compare(a.Col, b.Col) })
+	if len(r.Cells) > 1 {
+		slices.SortFunc(r.Cells, func(a, b Cell) int { return cmp.Compare(a.Col, b.Col) })
+	}
+	if len(r.Counters) == 0 {
+		return
+	}
 	r.Counters = slices.DeleteFunc(r.Counters, func(c CounterState) bool { return c.Base == nil && len(c.Entries) == 0 })
 	slices.SortFunc(r.Counters, func(a, b CounterState) int { return cmp.Compare(a.Col, b.Col) })
 	for i := range r.Counters {

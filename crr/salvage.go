@@ -1,8 +1,10 @@
 package crr
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/nearsql/nearsql/schema"
@@ -17,9 +19,12 @@ type Salvaged struct {
 }
 
 // Salvage writes what a retired or rewound file has and nobody else does as fresh local writes of this site, in one
-// transaction: cells that are newer than the others', what was added to counters whose row still lives, rows that nobody has, deletes of
-// rows born before them. The rest goes to __crr_lost, for the tenant to look at. old is the file's reader; number is its site's. Doing
+// transaction, however large: cells that are newer than the others', what was added to counters whose row still lives, rows that nobody has, deletes of
+// rows born before them. The rest goes to __crr_lost, for the tenant to look at. old is the file's reader; number is a site's that it was, now or before. Doing
 // it again does nothing.
+//
+// What counts as had by nobody else is what is above this file's own vector: so that must have all that others took of the old site, and
+// they must take no more (it is retired), or increments would count twice.
 func (s *Site) Salvage(old *Reader, number SiteID) (Salvaged, error) {
 	var out Salvaged
 	if number == 0 || number == s.me.Site {
@@ -28,11 +33,14 @@ func (s *Site) Salvage(old *Reader, number SiteID) (Salvaged, error) {
 	if err := s.Begin(); err != nil {
 		return out, err
 	}
+	defer func(rows int) { s.track.rows = rows }(s.track.rows)
+	s.track.rows = math.MaxInt // it is one transaction that is known to have been done, or not
 	err := old.snapshot(func(v Vector) error {
 		if old.me.Tenant != s.me.Tenant {
 			return fmt.Errorf("crr: salvage of a file of tenant %q for %q", old.me.Tenant, s.me.Tenant)
 		}
-		done, err := s.salvagedBefore(old.me.File)
+		id := salvageID(&old.me, number)
+		done, err := s.salvagedBefore(id)
 		if out.Done = done; err != nil || done {
 			return err
 		}
@@ -42,7 +50,7 @@ func (s *Site) Salvage(old *Reader, number SiteID) (Salvaged, error) {
 				return fmt.Errorf("table %s: %w", t.def.Name, err)
 			}
 		}
-		return s.exec("INSERT INTO crr.__crr_salvaged VALUES(?,?)", wire.Blob(old.me.File[:]), wire.Integer(int64(v[number])))
+		return s.exec("INSERT INTO crr.__crr_salvaged VALUES(?,?)", wire.Blob(id), wire.Integer(int64(v[number])))
 	})
 	if err != nil {
 		return Salvaged{}, errors.Join(fmt.Errorf("salvage of site %d: %w", number, err), s.Rollback())
@@ -53,8 +61,17 @@ func (s *Site) Salvage(old *Reader, number SiteID) (Salvaged, error) {
 	return out, nil
 }
 
-func (s *Site) salvagedBefore(f FileID) (done bool, err error) {
-	err = query(s.conn, "SELECT 1 FROM crr.__crr_salvaged WHERE file=?", func(Stmt) error { done = true; return nil }, wire.Blob(f[:]))
+// salvageID names what is salvaged: a file and, if that is not the file's own, the number.
+func salvageID(old *self, number SiteID) []byte {
+	id := append([]byte(nil), old.File[:]...)
+	if number != old.Site {
+		id = binary.BigEndian.AppendUint32(id, uint32(number))
+	}
+	return id
+}
+
+func (s *Site) salvagedBefore(id []byte) (done bool, err error) {
+	err = query(s.conn, "SELECT 1 FROM crr.__crr_salvaged WHERE file=?", func(Stmt) error { done = true; return nil }, wire.Blob(id))
 	return done, err
 }
 

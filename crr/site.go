@@ -62,6 +62,7 @@ type Site struct {
 	peers   map[SiteID]*peer
 	offset  time.Duration // of the local clock, as the peers see it
 	inbox   inbox
+	sweep   sweep
 
 	stmts siteStmts
 	head  atomic.Pointer[Head]
@@ -162,6 +163,9 @@ func (s *Site) load() (err error) {
 	}
 	s.ring.start(s.me.lseq)
 	if err := s.setTables(); err != nil {
+		return err
+	}
+	if err := s.renewTriggers(); err != nil {
 		return err
 	}
 	s.track.site = s.me.Site

@@ -17,11 +17,12 @@ type table struct {
 	lww  []uint32        // ids of the live LWW columns
 	// defaults are the values of columns that were added later, for rows of sites that had not added them yet.
 	defaults []wire.Value // by place
+	metaName string
 	stmts    tableStmts
 }
 
 func newTable(def *schema.Table) *table {
-	t := &table{def: def, cols: def.Live()}
+	t := &table{def: def, cols: def.Live(), metaName: fmt.Sprintf("__crr_m%d", def.ID)}
 	for _, c := range t.cols {
 		if c.Kind == schema.LWW {
 			t.lww = append(t.lww, c.ID)
@@ -35,6 +36,9 @@ func newTable(def *schema.Table) *table {
 func (t *table) place(id uint32) int {
 	return slices.IndexFunc(t.cols, func(c schema.Column) bool { return c.ID == id })
 }
+
+// meta is the name of the table's metadata table.
+func (t *table) meta() string { return t.metaName }
 
 func (t *table) gone(id uint32) bool { return t.place(id) < 0 }
 
@@ -50,9 +54,6 @@ func (t *table) loadDefaults(c Conn) error {
 	}
 	return nil
 }
-
-// meta is the name of the table's metadata table.
-func (t *table) meta() string { return fmt.Sprintf("__crr_m%d", t.def.ID) }
 
 // names returns names quoted, each through format, joined by sep.
 func names[T any](of []T, name func(T) string, format, sep string) string {

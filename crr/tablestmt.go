@@ -10,9 +10,10 @@ import (
 
 // tableStmts are the prepared statements on one table, made when they are first used.
 type tableStmts struct {
-	meta, store, drop, delete Stmt
-	writes                    map[writeKind]Stmt
-	args                      []wire.Value
+	meta, store, renew, drop, delete Stmt
+	writes                           map[writeKind]Stmt
+	args                             []wire.Value
+	state                            []byte // of the row that was read last
 }
 
 // writeKind is one statement that writes a row: of a set of columns, to a row that is there or not.
@@ -25,7 +26,7 @@ type writeKind struct {
 const maxWrites = 64
 
 func (p *tableStmts) close() {
-	for _, st := range []Stmt{p.meta, p.store, p.drop, p.delete} {
+	for _, st := range []Stmt{p.meta, p.store, p.renew, p.drop, p.delete} {
 		if st != nil {
 			st.Finalize()
 		}
@@ -36,22 +37,26 @@ func (p *tableStmts) close() {
 	*p = tableStmts{}
 }
 
-func prepared(c Conn, st *Stmt, format string, args ...any) (err error) {
+// prepared makes a statement when it is first used.
+func prepared(c Conn, st *Stmt, text func() string) (err error) {
 	if *st == nil {
-		*st, err = c.Prepare(fmt.Sprintf(format, args...))
+		*st, err = c.Prepare(text())
 	}
 	return err
 }
 
-// get reads a row's state into r and returns its bytes.
+// get reads a row's state into r and returns its bytes, good until the next get; nil when there is none.
 func (p *tableStmts) get(c Conn, t *table, key wire.Value, r *Row) (st []byte, err error) {
-	if err := prepared(c, &p.meta, "SELECT st FROM crr.%s WHERE k=?", t.meta()); err != nil {
+	if err := prepared(c, &p.meta, func() string { return "SELECT st FROM crr." + t.meta() + " WHERE k=?" }); err != nil {
 		return nil, err
 	}
 	r.reset()
 	p.args = append(p.args[:0], key)
 	err = run(p.meta, func(s Stmt) error {
-		st = append([]byte(nil), s.ColumnBytes(0)...)
+		p.state = append(p.state[:0], s.ColumnBytes(0)...)
+		if st = p.state; st == nil {
+			st = []byte{}
+		}
 		return r.decode(st)
 	}, p.args...)
 	if err != nil {
@@ -60,13 +65,23 @@ func (p *tableStmts) get(c Conn, t *table, key wire.Value, r *Row) (st []byte, e
 	return st, err
 }
 
-// put writes a row's state.
-func (p *tableStmts) put(c Conn, t *table, key wire.Value, seq int64, st []byte) error {
-	if err := prepared(c, &p.store, "INSERT INTO crr.%s(k,lseq,st) VALUES(?,?,?) ON CONFLICT(k) DO UPDATE SET lseq=excluded.lseq,st=excluded.st", t.meta()); err != nil {
+// put writes a row's state, where there is one or not.
+func (p *tableStmts) put(c Conn, t *table, key wire.Value, seq int64, st []byte, again bool) error {
+	if again {
+		if err := prepared(c, &p.renew, func() string { return "UPDATE crr." + t.meta() + " SET lseq=?2,st=?3 WHERE k=?1" }); err != nil {
+			return err
+		}
+		return p.putBy(p.renew, key, seq, st)
+	}
+	if err := prepared(c, &p.store, func() string { return "INSERT INTO crr." + t.meta() + "(k,lseq,st) VALUES(?,?,?)" }); err != nil {
 		return err
 	}
+	return p.putBy(p.store, key, seq, st)
+}
+
+func (p *tableStmts) putBy(s Stmt, key wire.Value, seq int64, st []byte) error {
 	p.args = append(p.args[:0], key, wire.Integer(seq), wire.Blob(st))
-	return run(p.store, nil, p.args...)
+	return run(s, nil, p.args...)
 }
 
 // write gives a row of the tenant's table the values of a set of columns.
@@ -137,7 +152,10 @@ func (p *tableStmts) writer(c Conn, t *table, kind writeKind) (Stmt, error) {
 
 // remove deletes a row of the tenant's table.
 func (p *tableStmts) remove(c Conn, t *table, key wire.Value) error {
-	if err := prepared(c, &p.delete, "DELETE FROM crr.%s WHERE %s", schema.Quote(t.def.Name), t.keyNames("%=?", " AND ")); err != nil {
+	err := prepared(c, &p.delete, func() string {
+		return fmt.Sprintf("DELETE FROM crr.%s WHERE %s", schema.Quote(t.def.Name), t.keyNames("%=?", " AND "))
+	})
+	if err != nil {
 		return err
 	}
 	keys, err := t.keyArgs(key)
@@ -149,7 +167,7 @@ func (p *tableStmts) remove(c Conn, t *table, key wire.Value) error {
 
 // forget drops a row's state.
 func (p *tableStmts) forget(c Conn, t *table, key wire.Value) error {
-	if err := prepared(c, &p.drop, "DELETE FROM crr.%s WHERE k=?", t.meta()); err != nil {
+	if err := prepared(c, &p.drop, func() string { return "DELETE FROM crr." + t.meta() + " WHERE k=?" }); err != nil {
 		return err
 	}
 	return run(p.drop, nil, key)

@@ -2,6 +2,7 @@ package crr
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nearsql/nearsql/schema"
@@ -43,16 +44,11 @@ func (t *table) key(row string) string {
 	return k
 }
 
-// mask is the bits of the columns that an UPDATE changed. IS NOT compares by the column's collation and takes 1
-// and 1.0 for the same: a write is what changes a value in any way.
-func (t *table) mask() string {
-	var b strings.Builder
-	b.WriteString("0")
-	for i, c := range t.cols {
-		q := schema.Quote(c.Name)
-		fmt.Fprintf(&b, "|((OLD.%s IS NOT NEW.%s COLLATE BINARY OR typeof(OLD.%s)<>typeof(NEW.%s))<<%d)", q, q, q, q, i)
-	}
-	return b.String()
+// changed asks whether an UPDATE is a write of the row. Floats are compared by SQL, and only where there are some.
+func (t *table) changed() string {
+	values := names(t.cols, columnName, ",OLD.%,NEW.%", "")
+	return fmt.Sprintf("coalesce(crr_changed(%d%s),crr_changed(%d%s%s))", t.def.ID, values, t.def.ID, values,
+		names(t.cols, columnName, ",OLD.% IS NOT NEW.%", ""))
 }
 
 // counters lists each counter column by a format in which % is its name.
@@ -86,23 +82,58 @@ func (t *table) triggers() []string {
 	id, name := t.def.ID, schema.Quote(t.def.Name)
 	same := t.keyNames("OLD.% IS NEW.%", " AND ")
 	make := func(kind, when, cond, body string) string {
-		return fmt.Sprintf("CREATE TRIGGER crr.__crr_%s%d %s ON %s WHEN crr_local()%s BEGIN %s END", kind, id, when, name, cond, body)
+		return fmt.Sprintf("CREATE TRIGGER crr.__crr_%s%d %s ON %s WHEN %s BEGIN %s END", kind, id, when, name, cond, body)
 	}
-	mask := t.mask()
 	out := []string{
-		make("i", "AFTER INSERT", "", t.onInsert()),
-		make("k", "AFTER UPDATE OF "+t.keyNames("%", ", "), " AND NOT ("+same+")", t.onDelete()+" "+t.onInsert()),
-		make("d", "AFTER DELETE", "", t.onDelete()),
+		make("i", "AFTER INSERT", "crr_local()", t.onInsert()),
+		make("k", "AFTER UPDATE OF "+t.keyNames("%", ", "), "crr_local() AND NOT ("+same+")", t.onDelete()+" "+t.onInsert()),
+		make("d", "AFTER DELETE", "crr_local()", t.onDelete()),
 	}
 	if len(t.cols) > 0 {
-		out = append(out, make("u", "AFTER UPDATE", " AND "+same, fmt.Sprintf(
-			"UPDATE %s SET lseq=crr_lseq(),st=crr_upd(%d,k,st,%s%s) WHERE k=%s AND (crr_assigns(%d) OR (%s)<>0);",
-			t.meta(), id, mask, t.counters(",OLD.%,NEW.%"), t.key("NEW"), id, mask)))
+		out = append(out, make("u", "AFTER UPDATE", fmt.Sprintf("crr_local() AND %s AND %s", same, t.changed()),
+			fmt.Sprintf("UPDATE %s SET lseq=crr_lseq(),st=crr_upd(%d,k,st) WHERE k=%s;", t.meta(), id, t.key("NEW"))))
 	}
 	if t.def.RowIDKey {
 		// Before the insert, a rowid that SQLite is to number reads as -1.
-		out = append(out, make("g", "BEFORE INSERT", " AND NEW."+schema.Quote(t.def.Key[0].Name)+"=-1",
+		out = append(out, make("g", "BEFORE INSERT", "NEW."+schema.Quote(t.def.Key[0].Name)+"=-1 AND crr_local()",
 			"SELECT RAISE(ABORT,'crr: give the primary key a value: sites cannot number the rows of a conflict-free table');"))
 	}
 	return out
+}
+
+// renewTriggers makes the triggers of a file that another version of this package wrote those of this one.
+func (s *Site) renewTriggers() error {
+	have := make(map[string]bool)
+	err := query(s.conn, "SELECT sql FROM crr.sqlite_schema WHERE type='trigger'", func(st Stmt) error {
+		have[st.Column(0).Str()] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var stale []*table
+	for _, t := range s.track.tables {
+		// SQLite keeps the statement without the name of the schema.
+		if slices.ContainsFunc(t.triggers(), func(sql string) bool { return !have[strings.Replace(sql, " crr.", " ", 1)] }) {
+			stale = append(stale, t)
+		}
+	}
+	if stale == nil {
+		return nil
+	}
+	return s.inTx(func() error {
+		for _, t := range stale {
+			for _, n := range t.triggerNames() {
+				if err := s.conn.Exec("DROP TRIGGER IF EXISTS crr." + n); err != nil {
+					return err
+				}
+			}
+			for _, sql := range t.triggers() {
+				if err := s.conn.Exec(sql); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }

@@ -134,6 +134,7 @@ func (x *Exchange) runPull(ctx context.Context, q *pull) {
 		switch {
 		case errors.As(err, &skew):
 			q.p.hold(skew, now, &x.cfg.Timing)
+			x.Stats.Held.Add(1)
 		case err != nil:
 			q.p.failed(now, &x.cfg.Timing)
 		default:
@@ -281,7 +282,8 @@ func (x *Exchange) note(t *tenant, err error) error {
 // ErrUnreachable is a tenant of which no peer answers.
 var ErrUnreachable = errors.New("exchange: no other site is reached")
 
-// Fetch writes a copy of another site's file, without identity, of the nearest that is reached. After an error what was written is of no use.
+// Fetch writes a copy of another site's file, without identity: of the nearest that is reached, and of another with each call, since who calls again
+// had no use of the one before. After an error what was written is of no use.
 func (x *Exchange) Fetch(ctx context.Context, id wire.TenantID, w io.Writer) error {
 	q := x.fetchFrom(id)
 	if q == nil {
@@ -318,7 +320,7 @@ func (x *Exchange) Fetch(ctx context.Context, id wire.TenantID, w io.Writer) err
 	return nil
 }
 
-// fetchFrom chooses a peer: the nearest that has not failed lately.
+// fetchFrom chooses a peer that is reached: the nearest of those that were asked the fewest times, so that each call asks another.
 func (x *Exchange) fetchFrom(id wire.TenantID) *pull {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -328,12 +330,13 @@ func (x *Exchange) fetchFrom(id wire.TenantID) *pull {
 	}
 	var best *peer
 	for _, p := range t.peers {
-		if p.Site != 0 && x.linkLocked(p.Node) != nil && (best == nil || p.failures < best.failures) {
+		if p.Site != 0 && x.linkLocked(p.Node) != nil && (best == nil || p.fetches < best.fetches) {
 			best = p
 		}
 	}
 	if best == nil {
 		return nil
 	}
+	best.fetches++
 	return newPull(frame.Snapshot, t, best, x.linkLocked(best.Node))
 }

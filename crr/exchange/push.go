@@ -196,6 +196,7 @@ func (x *Exchange) merged(t *tenant, a *arrived, r crr.Received, err, all error)
 				var skew *crr.SkewError
 				if errors.As(err, &skew) {
 					p.hold(skew, now, &x.cfg.Timing)
+					x.Stats.Held.Add(1)
 				}
 			}
 		}

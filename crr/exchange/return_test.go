@@ -237,6 +237,9 @@ func TestFarFuture(t *testing.T) {
 			t.Errorf("a is %v ahead, it says", d)
 		}
 		s, _ := a.Status(acme)
+		if a.HeldBack() != 1 || a.Stats.Held.Load() == 0 {
+			t.Errorf("held back of %d sites, %d times", a.HeldBack(), a.Stats.Held.Load())
+		}
 		held := false
 		for _, x := range s.Sites {
 			held = held || x.Node == "c" && x.Held != nil && x.Held.Stamp.Site == x.Site
@@ -369,4 +372,52 @@ func TestPartitionOfHours(t *testing.T) {
 			t.Errorf("n is %s", got)
 		}
 	})
+}
+
+// Who had no use of a copy gets the next from another site, also when the first one fails while it is sent.
+func TestFetchAsksAnother(t *testing.T) {
+	bubble(t, func(w *world) {
+		a, b, c := w.start("a", 0, acme), w.start("b", 0, acme), w.start("c", 0, acme)
+		a.do(like("x"))
+		w.same(10*time.Second, acme, a, b, c)
+		count := func(n *testNode) int {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.copied
+		}
+		for i := range 6 {
+			to := failingWriter{after: 1 << 30}
+			if i%3 == 2 {
+				to.after = 100
+			}
+			if err := c.Fetch(context.Background(), acme, &to); (err != nil) != (i%3 == 2) {
+				t.Fatal(i, err)
+			}
+		}
+		if count(a) != 3 || count(b) != 3 || count(c) != 0 {
+			t.Errorf("a was asked %d times, b %d, c %d", count(a), count(b), count(c))
+		}
+		w.net.Isolate("a")
+		time.Sleep(time.Minute)
+		for range 3 {
+			if err := c.Fetch(context.Background(), acme, &failingWriter{after: 1 << 30}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.net.Isolate("b")
+		time.Sleep(time.Minute)
+		if err := c.Fetch(context.Background(), acme, &failingWriter{after: 1 << 30}); !errors.Is(err, exchange.ErrUnreachable) {
+			t.Errorf("from nobody: %v", err)
+		}
+	})
+}
+
+// failingWriter fails after some bytes.
+type failingWriter struct{ after int }
+
+func (w *failingWriter) Write(b []byte) (int, error) {
+	if w.after -= len(b); w.after < 0 {
+		return 0, errors.New("no space")
+	}
+	return len(b), nil
 }

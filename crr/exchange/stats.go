@@ -21,6 +21,7 @@ type Stats struct {
 	Fetches       atomic.Int64 // copies
 	Stalled       atomic.Int64 // answers that their peer did not take
 	Strangers     atomic.Int64 // frames for tenants that this node or the other end is no site of
+	Held          atomic.Int64 // pulls and pushes that came to nothing since their site's clock ran ahead; they are tried again
 	Refused       atomic.Int64 // what no peer should have sent
 	Failures      atomic.Int64
 	BytesSent     [frame.TypePush + 1]atomic.Int64 // data of answers, pushes and requests, by type of frame

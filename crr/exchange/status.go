@@ -80,6 +80,20 @@ func (x *Exchange) Status(id wire.TenantID) (Status, bool) {
 	return out, true
 }
 
+// HeldBack is of how many sites, counted for each tenant, the guard of the clock holds changes back now.
+func (x *Exchange) HeldBack() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, t := range x.mu.tenants {
+		for _, p := range t.peers {
+			if p.held != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Tenants is how many tenants this node is a site of.
 func (x *Exchange) Tenants() int {
 	x.mu.Lock()

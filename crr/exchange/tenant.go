@@ -79,6 +79,7 @@ type peer struct {
 	// After a failure.
 	failures  int
 	notBefore time.Time
+	fetches   int // of copies, also those that came to nothing
 
 	held  *Held // what the guard of the clock holds back
 	fresh time.Time

@@ -64,6 +64,7 @@ type testNode struct {
 	mu     sync.Mutex
 	files  map[wire.TenantID]*testFile
 	behind int
+	copied int
 }
 
 // testFile is an open file.
@@ -329,6 +330,9 @@ func (n *testNode) Read(ctx context.Context, id wire.TenantID, do func(*crr.Read
 
 func (n *testNode) Snapshot(_ context.Context, id wire.TenantID, w io.Writer) error {
 	f := n.file(id)
+	n.mu.Lock()
+	n.copied++
+	n.mu.Unlock()
 	c, err := crrtest.Open(f.path)
 	if err != nil {
 		return err
