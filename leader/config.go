@@ -35,6 +35,10 @@ type Config struct {
 	// given: it counts as if it did. It must not wait. nil allows changes always.
 	MayChange func() error
 
+	// MayAppend returns an error while there is no room for entries of so many bytes that a primary sends; nil takes all. The primary
+	// sends them again, ever less often, and this node goes on to vote and to hear of it. It must not wait.
+	MayAppend func(bytes int) error
+
 	// HasState says that the Machine has state on disk: an empty log is then a lost one, and refused. A member that lost its log must
 	// not be asked for votes again, and a group of one would wait for others for ever.
 	HasState bool

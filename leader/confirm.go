@@ -73,6 +73,8 @@ func (g *Group) answer(ctx context.Context, ask frame) (a frame, ok bool) {
 			a.code = codeNotPrimary
 		case err != nil:
 			a.code = codeUnconfirmed
+		default:
+			wake(g.run.hints.asked) // it waits until it has applied the index
 		}
 	case kindWhole:
 		ctx, cancel := context.WithTimeout(ctx, g.cfg.HeartbeatTimeout/2)

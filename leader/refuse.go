@@ -45,9 +45,27 @@ func (g *Group) refuseMessage(rpc raft.RPC) error {
 		}
 	}
 	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
-		return g.contradicted(req)
+		if err := g.contradicted(req); err != nil {
+			return err
+		}
+		return g.mayAppend(req)
+	}
+	if _, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok && g.cfg.MayAppend != nil {
+		return g.cfg.MayAppend(g.cfg.SegmentSize) // a log that begins anew reserves a file
 	}
 	return nil
+}
+
+// mayAppend asks for room for entries. Heartbeats have none.
+func (g *Group) mayAppend(req *raft.AppendEntriesRequest) error {
+	if g.cfg.MayAppend == nil || len(req.Entries) == 0 {
+		return nil
+	}
+	size := 0
+	for _, e := range req.Entries {
+		size += len(e.Data)
+	}
+	return g.cfg.MayAppend(size)
 }
 
 // contradicted compares entries with those that were applied. There are none to compare unless something was sent again.

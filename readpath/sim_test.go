@@ -43,6 +43,7 @@ var (
 func world(ctx context.Context, t *testing.T, run *sync.WaitGroup, seed uint64, faults readpathtest.Faults) *readpathtest.World {
 	t.Helper()
 	w := readpathtest.NewWorld(seed, faults, logger())
+	w.AskVoters = seed%2 == 0
 	nodes := append(append([]string(nil), voters...), replicas...)
 	groups := map[wire.GroupID][]string{2: {"v1", "v2", "v3"}, 3: {"v3", "v4", "v5"}}
 	if err := w.Start(ctx, run, nodes, groups, chain); err != nil {

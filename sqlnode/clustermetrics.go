@@ -115,6 +115,7 @@ func registerReplicas(r *prometheus.Registry, n *Node) {
 	counter("transaction_bytes_total", "Bytes of them.", f.TxnBytes.Load)
 	counter("copies_total", "Whole copies installed.", f.Copies.Load)
 	counter("changes_total", "Times that a copy caught up by what had changed, without a whole copy.", f.LTX.Load)
+	counter("moved_total", "Times that a tenant went from one feeder to a better one.", f.Moved.Load)
 	counter("diverged_total", "Copies that were not what their feeder had.", f.Diverged.Load)
 	counter("refused_total", "Streams that ended because of what the feeder sent.", f.Refused.Load)
 	counter("rebuilt_total", "Copies fetched anew because they failed or a page was corrupt.", s.Rebuilt.Load)

@@ -74,7 +74,8 @@ type Config struct {
 	LTXBytes     int64
 	LTXAge       time.Duration
 	LTXRetention time.Duration
-	// ScrubEvery is how often all base files are read and checked.
+	// ScrubEvery is how often all base files are read and checked, at 8 MiB a second for each group; the first time within an hour, so
+	// that a node that is started often does it too.
 	ScrubEvery time.Duration
 	// DeleteGrace is how long a deleted tenant's data stays on disk.
 	DeleteGrace time.Duration
@@ -85,9 +86,12 @@ type Config struct {
 	// itself. "" means to look in this process, for embedders that trust their files.
 	CheckProgram string
 
-	FS  disk.FS // nil for the operating system's
+	FS  disk.FS // nil for the operating system's; MinFreeSpace is about that one alone
 	Log *slog.Logger
 	Now func() time.Time
+
+	space       *disk.Space // of the disk that DataDir is on; set by New
+	publicConns int         // connections of clients at a time; set by New
 }
 
 // DefaultConfig is for a node on its own.

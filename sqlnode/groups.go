@@ -95,6 +95,7 @@ func (g *groups) add(id wire.GroupID, founders []leader.NodeID) (*hosted, error)
 	list := append(slices.Clone(g.all()), h)
 	slices.SortFunc(list, func(a, b *hosted) int { return int(a.id) - int(b.id) })
 	g.list.Store(&list)
+	g.cfg.space.SetLogs(len(list))
 	if g.mu.ctx != nil {
 		g.startLocked(h)
 	}
@@ -154,6 +155,7 @@ func (g *groups) leave(h *hosted) error {
 	g.mu.Unlock()
 	h.stop()
 	<-over
+	g.cfg.space.SetLogs(len(g.all()))
 	dir := groupDir(g.cfg.DataDir, h.id)
 	if err := g.cfg.FS.Rename("groups.leave", dir, dir+leftInfix+strconv.FormatInt(g.cfg.Now().UnixMilli(), 10)); err != nil {
 		return err

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nearsql/nearsql/leader"
 	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/copies"
@@ -98,9 +96,9 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	pages, err := pagestore.NewGroup(pagestore.Config{
 		Observer: observer,
 		ID:       id, Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
-		CheckpointBytes: cfg.CheckpointBytes, CheckpointAge: cfg.CheckpointAge,
+		CheckpointBytes: cfg.CheckpointBytes, CheckpointAge: cfg.CheckpointAge, BuildDelay: buildDelay,
 		LTXBytes: cfg.LTXBytes, LTXAge: cfg.LTXAge, LTXRetention: cfg.LTXRetention,
-		FreeSpace: func() (int64, error) { return freeSpace(cfg.DataDir) }, MinFreeSpace: cfg.MinFreeSpace,
+		Space: cfg.space,
 	})
 	if err != nil {
 		return nil, err
@@ -113,7 +111,7 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	h.open = func(founders []leader.NodeID) (*leader.Group, error) {
 		return leader.New(leader.Config{
 			Group: id, Node: leader.NodeID(cfg.NodeID), FS: cfg.FS, Dir: filepath.Join(dir, "raft"), Machine: machine{pages, h.fail}, Log: cfg.Log,
-			Network: network, InitialVoters: founders, HasState: hasState, MayChange: h.whole,
+			Network: network, InitialVoters: founders, HasState: hasState, MayChange: h.whole, MayAppend: func(bytes int) error { return cfg.space.Entries(int64(bytes)) },
 			// The stores' own bounds come first; here they only must not be in the way.
 			QueueEntries: 1 << 16, QueueBytes: 512 << 20, BatchEntries: 512,
 			TrailingBytes:    min(cfg.CheckpointBytes, 16<<20),
@@ -130,6 +128,10 @@ func openGroup(cfg *Config, id wire.GroupID, budget *pagestore.Budget, network l
 	pages.SetLog(groupLog{h})
 	return h, nil
 }
+
+// buildDelay is how long a voter leaves transactions as they came while nobody reads the tenant here: what one page got by many of them is
+// then put together at once. Whoever comes to read does not wait for it.
+const buildDelay = 100 * time.Millisecond
 
 // groupHasState says whether a group's directory holds pages of earlier runs.
 func groupHasState(cfg *Config, dir string) bool {
@@ -170,15 +172,6 @@ func (l groupLog) Primary() error { return l.h.log().Primary() }
 
 // Snapshot implements pagestore.Log.
 func (l groupLog) Snapshot() error { return l.h.log().Snapshot() }
-
-// freeSpace is the number of bytes that dir's file system has left for this process.
-func freeSpace(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return int64(st.Bavail) * st.Bsize, nil
-}
 
 // machine is a group's pages as the log drives them.
 type machine struct {
@@ -254,16 +247,20 @@ func (h *hosted) runLog(ctx context.Context) error {
 	}
 }
 
+// scrubFirst is how long after its start a node reads all bases for the first time, at the latest.
+const scrubFirst = time.Hour
+
 // scrub reads all bases from time to time, so that rot is found before somebody asks for the page.
 func (h *hosted) scrub(ctx context.Context) {
-	tick := time.NewTicker(h.scrubEvery)
-	defer tick.Stop()
+	next := time.NewTimer(min(h.scrubEvery, scrubFirst))
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
+		next.Reset(h.scrubEvery)
 		report, err := h.pages.Scrub(ctx)
 		if err != nil && ctx.Err() == nil {
 			h.slog.Warn("scrub", "group", h.id, "error", err)

@@ -1,6 +1,7 @@
 package sqlnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/importer"
@@ -63,9 +65,9 @@ func (s tenantService) receive(ctx context.Context, f httpapi.Format, r io.Reade
 	path := out.Name()
 	if f == httpapi.FormatSQL {
 		os.Remove(path) // it is made anew
-		err = s.n.importer.FromSQL(ctx, r, path)
+		err = s.fromSQL(ctx, r, path)
 	} else {
-		_, err = io.Copy(&spacedWriter{w: out, n: s.n}, r)
+		_, err = io.Copy(&spacedWriter{out, s.n}, r)
 	}
 	if err != nil {
 		os.Remove(path)
@@ -74,19 +76,37 @@ func (s tenantService) receive(ctx context.Context, f httpapi.Format, r io.Reade
 	return path, nil
 }
 
+// fromSQL makes a database of a dump, no larger than the disk has room for.
+func (s tenantService) fromSQL(ctx context.Context, r io.Reader, path string) error {
+	if err := s.n.cfg.space.Fits(importRoom); err != nil {
+		return noRoom(err)
+	}
+	im := *s.n.importer
+	im.MaxBytes = max(min(cmp.Or(im.MaxBytes, importer.DefaultMaxBytes), s.n.cfg.space.Room()), 1)
+	return im.FromSQL(ctx, r, path)
+}
+
+// importRoom is what must be left above the reserve for an import to begin, or go on, in bytes: it takes the disk more than once.
+const importRoom = 64 << 20
+
+// noRoom is the error of an import that the disk has no room for.
+func noRoom(err error) error {
+	return wire.NewError(wire.CodeDiskFull, "this node's disk has no room for the import: %w", err)
+}
+
 // spacedWriter stops before the disk is full.
 type spacedWriter struct {
-	w     io.Writer
-	n     *Node
-	since int64
+	w io.Writer
+	n *Node
 }
 
 func (w *spacedWriter) Write(b []byte) (int, error) {
-	if w.since += int64(len(b)); w.since >= 4<<20 || w.since == int64(len(b)) {
-		w.since = 0
-		if free, err := freeSpace(w.n.cfg.DataDir); err == nil && free < w.n.cfg.MinFreeSpace+64<<20 {
-			return 0, wire.NewError(wire.CodeDiskFull, "%d bytes are free on this node's disk: too few for the import", free)
-		}
+	space := w.n.cfg.space
+	if err := space.Fits(importRoom); err != nil {
+		return 0, noRoom(err)
+	}
+	if err := space.Take(int64(len(b))); err != nil {
+		return 0, noRoom(err)
 	}
 	return w.w.Write(b)
 }
@@ -96,6 +116,8 @@ func importError(err error) error {
 	var sql *importer.SQLError
 	var died *importer.DiedError
 	switch {
+	case disk.NoDescriptors(err):
+		return wire.AsError(err)
 	case errors.As(err, &bad), errors.As(err, &sql), errors.As(err, &died):
 		return wire.NewError(wire.CodeBadDatabase, "%w", err)
 	}
@@ -174,7 +196,7 @@ func (s tenantService) loadInto(ctx context.Context, r *resident, file io.Reader
 	if err := enc.Begin(hd); err != nil {
 		return err
 	}
-	p := newPartSender(ctx, r.h, &hd)
+	p := newPartSender(ctx, r.h, s.n.cfg.space, &hd)
 	defer p.wait()
 	sum := wire.ChecksumFlag
 	buf := make([]byte, info.PageSize)
@@ -226,6 +248,7 @@ func (s tenantService) loadInto(ctx context.Context, r *resident, file io.Reader
 type partSender struct {
 	ctx       context.Context
 	h         *hosted
+	space     *disk.Space
 	hd        *txn.Header
 	operation uint64
 	parts     uint32
@@ -238,8 +261,8 @@ type partSender struct {
 	freed *sync.Cond
 }
 
-func newPartSender(ctx context.Context, h *hosted, hd *txn.Header) *partSender {
-	p := &partSender{ctx: ctx, h: h, hd: hd, operation: 1}
+func newPartSender(ctx context.Context, h *hosted, space *disk.Space, hd *txn.Header) *partSender {
+	p := &partSender{ctx: ctx, h: h, space: space, hd: hd, operation: 1}
 	p.freed = sync.NewCond(&p.mu)
 	return p
 }
@@ -267,7 +290,14 @@ func (p *partSender) send(body []byte) error {
 			p.finished(len(entry), nil)
 			return err
 		}
+		room := 2 * int64(len(entry)) // in the log, and beside it until the last part comes
+		if err := p.space.Reserve(room); err != nil {
+			err = noRoom(err)
+			p.finished(len(entry), err)
+			return err
+		}
 		p.h.log().Propose(entry, func(resp any, err error) {
+			p.space.Release(room)
 			if e, ok := resp.(error); ok && err == nil {
 				err = &pagestore.RefusedError{Reason: e}
 			}

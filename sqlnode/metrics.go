@@ -66,6 +66,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	counter("readers_expired_total", "Readers that held their snapshot too long.", sum(func(s *pagestore.Stats) int64 { return s.ReadersExpired.Load() }))
 	counter("corrupt_pages_total", "Pages whose sum was wrong when they were read.", sum(func(s *pagestore.Stats) int64 { return s.Corrupt.Load() }))
 	counter("copy_failures_total", "Copies taken out of service.", sum(func(s *pagestore.Stats) int64 { return s.Failures.Load() }))
+	registerTables(m.registry, n)
 	if n.copies != nil {
 		registerCopies(m.registry, n)
 		registerReplicas(m.registry, n)

@@ -21,7 +21,7 @@ import (
 // errRemoved is what a node that was removed from the cluster hears.
 var errRemoved = errors.New("this node was removed from the cluster: its data directory can't come back; join as a new node")
 
-// openNetwork listens for other nodes.
+// openNetwork listens for other nodes, or lets them come by the lines that this node opens to them.
 func openNetwork(cfg *Config, id identity, peers *peers.Peers) (*cluster.Net, error) {
 	cid, err := id.clusterID()
 	if err != nil {
@@ -50,11 +50,20 @@ func openNetwork(cfg *Config, id identity, peers *peers.Peers) (*cluster.Net, er
 			return nil, fmt.Errorf("listen for other nodes: %w", err)
 		}
 	}
+	back := newBackLines()
+	c.Resolve, c.Dialer = back.resolve(c.Resolve), back.dialer(c.Dialer)
 	n, err := cluster.New(c)
+	if err == nil {
+		err = n.Handle(cluster.PurposeLine, back.serve)
+	}
 	if err != nil {
 		c.Listener.Close()
+		return nil, err
 	}
-	return n, err
+	if out, ok := c.Listener.(*outward); ok {
+		out.begin(n, peers, cfg.Log)
+	}
+	return n, nil
 }
 
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
@@ -146,6 +155,7 @@ func listenPublic(cfg *Config) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	l = boundListener(l, cfg.publicConns, cfg.Log)
 	if cfg.TLSCert == "" {
 		return l, nil
 	}

@@ -37,6 +37,7 @@ type Node struct {
 	log       *slog.Logger
 	id        identity
 	lock      *os.File
+	spares    *disk.Spares
 	auth      *auth
 	peers     *peers.Peers
 	net       *cluster.Net // nil for a node on its own
@@ -91,7 +92,19 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.NodeID = n.id.Node
-	n.cfg.FS = countingFS{cfg.FS, &n.syncs}
+	n.cfg.space = newSpace(&n.cfg)
+	if err := n.cfg.fitDescriptors(); err != nil {
+		return nil, err
+	}
+	if n.spares, err = disk.NewSpares(spareDescriptors, cfg.Log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.spares.Close()
+		}
+	}()
+	n.cfg.FS = n.spares.FS(n.cfg.space.FS(countingFS{cfg.FS, &n.syncs}))
 	if err := n.clearTemp(); err != nil {
 		return nil, err
 	}
@@ -148,8 +161,8 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.engine = engine.New(engine.Config{
-		CRR: n.sites.files, RegisterSite: n.sites.register, Node: n.id.Node,
-		MaxOpen: cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax,
+		CRR: n.sites.files, RegisterSite: n.sites.register, Node: n.id.Node, Site: n.sites.keeps,
+		MaxOpen: n.cfg.OpenTenants, IdleClose: cfg.IdleClose, TempDir: filepath.Join(cfg.DataDir, "tmp"), TempMax: cfg.TempMax, Space: n.cfg.space,
 		Log: cfg.Log, Now: cfg.Now, Guard: guard,
 	})
 	n.importer = importer.New()
@@ -226,6 +239,7 @@ func (n *Node) Handler() http.Handler { return n.handler }
 // listener's address (nil without one). An error of the log ends it too.
 func (n *Node) Run(ctx context.Context, ready func(net.Addr)) error {
 	defer n.lock.Close()
+	defer n.spares.Close()
 	// The parts below outlive the requests, and connections to other nodes outlive those.
 	parts, stopParts := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopParts(nil)

@@ -54,16 +54,24 @@ func (q quorum) built(ctx context.Context) error {
 	}
 	s, err := q.t.Acquire()
 	if err != nil {
-		return err
+		return hollowError(err)
 	}
 	defer q.t.Release()
 	if err := pagestore.WaitVisible(ctx.Done(), s, tx); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return err
+		return hollowError(err)
 	}
 	return nil
+}
+
+// hollowError is err, or that another node is to be asked: the log may pass by a copy at any time.
+func hollowError(err error) error {
+	if errors.Is(err, pagestore.ErrHollow) {
+		return wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", err)
+	}
+	return err
 }
 
 // leaderError is what a client is told of an error of package leader.

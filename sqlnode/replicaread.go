@@ -39,10 +39,10 @@ func level(req *wire.Request) (readpath.Level, error) {
 }
 
 // readReplica runs a request that only reads on a copy that follows, as readpath.Decide says.
-func (n *Node) readReplica(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, time.Duration, error) {
+func (n *Node) readReplica(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, age, error) {
 	lv, err := level(req)
 	if err != nil {
-		return engine.Executed{}, 0, err
+		return engine.Executed{}, age{}, err
 	}
 	start, _ := n.ticks.Now()
 	began := time.Now()
@@ -55,13 +55,13 @@ func (n *Node) readReplica(ctx context.Context, name string, r *resident, req *w
 		d := readpath.Decide(lv, &f, start)
 		switch d.Action {
 		case readpath.Refuse:
-			return engine.Executed{}, 0, d.Err
+			return engine.Executed{}, age{}, d.Err
 		case readpath.Forward:
-			return engine.Executed{}, 0, &httpapi.ElsewhereError{Node: d.Node, Reads: true}
+			return engine.Executed{}, age{}, &httpapi.ElsewhereError{Node: d.Node, Reads: true}
 		case readpath.Wait:
 			n.awaitReplica(ctx, r, d)
 			if err := ctx.Err(); err != nil {
-				return engine.Executed{}, 0, wire.AsError(err)
+				return engine.Executed{}, age{}, wire.AsError(err)
 			}
 		case readpath.Serve:
 			return n.serveReplica(ctx, name, r, req, sink, d)
@@ -70,7 +70,7 @@ func (n *Node) readReplica(ctx context.Context, name string, r *resident, req *w
 }
 
 // serveReplica runs the request on the copy, once that shows what it must.
-func (n *Node) serveReplica(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink, d readpath.Decision) (engine.Executed, time.Duration, error) {
+func (n *Node) serveReplica(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink, d readpath.Decision) (engine.Executed, age, error) {
 	away := func(err error) error {
 		if node := n.memberOf(r.group); node != "" && !req.FailOnStale {
 			return &httpapi.ElsewhereError{Node: node, Reads: true, Err: err}
@@ -82,20 +82,24 @@ func (n *Node) serveReplica(ctx context.Context, name string, r *resident, req *
 		defer cancel()
 		if err := visible(late, r.Tenant, d.TXID); err != nil {
 			if ctx.Err() != nil {
-				return engine.Executed{}, 0, wire.AsError(ctx.Err())
+				return engine.Executed{}, age{}, wire.AsError(ctx.Err())
 			}
-			return engine.Executed{}, 0, away(wire.NewError(wire.CodeStale, "this node's copy is still being built: %w", err))
+			return engine.Executed{}, age{}, away(wire.NewError(wire.CodeStale, "this node's copy is still being built: %w", err))
 		}
 	}
 	if !r.Bears(name) {
-		return engine.Executed{}, 0, errOtherTenant
+		return engine.Executed{}, age{}, errOtherTenant
+	}
+	tables, err := n.readyTables(ctx, r, req)
+	if err != nil {
+		return engine.Executed{}, age{}, err
 	}
 	seen := &seenSink{Sink: sink}
 	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, seen)
 	if err != nil && !seen.any && (isMissing(err) || isCode(err, wire.CodeStale) || isCode(err, wire.CodeCorrupt) || isCode(err, wire.CodeNotPrimary)) {
 		err = away(err)
 	}
-	return x, d.Staleness, err
+	return x, age{d.Staleness, tables}, err
 }
 
 // replicaFacts is what is known of a copy that follows. Its freshness is read before its positions.

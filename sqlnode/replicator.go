@@ -2,9 +2,7 @@ package sqlnode
 
 import (
 	"context"
-	"hash/fnv"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,17 +27,24 @@ type replicator struct {
 	started  time.Time
 	wake     chan struct{}
 
+	trees feedTrees
+
+	settled struct { // of run's goroutine
+		version uint64 // of the catalogue
+		at      time.Time
+	}
 	mu struct {
 		sync.Mutex
 		asked map[tenant.ID]struct{} // to be held on demand: fetched, or being fetched
+		fresh bool                   // asked has changed
 	}
 }
 
 // Times of the replicator.
 const (
 	replicateEvery = 2 * time.Second
-	// fanOut is how many nodes follow one that is itself fed by others; as many follow the voters directly.
-	fanOut = 8
+	// settleEvery is how often all that is followed is compared with what is wanted although nothing is known to have changed.
+	settleEvery = time.Minute
 )
 
 func newReplicator(n *Node, cfg *Config, budget *pagestore.Budget, dir string) (*replicator, error) {
@@ -49,13 +54,13 @@ func newReplicator(n *Node, cfg *Config, budget *pagestore.Budget, dir string) (
 	r.set, err = replicas.New(replicas.Config{
 		Dir: dir, FS: cfg.FS, Budget: budget, Log: cfg.Log, Now: cfg.Now,
 		LTXBytes: cfg.LTXBytes, LTXAge: cfg.LTXAge, LTXRetention: min(cfg.LTXRetention, 4*time.Hour), ScrubEvery: cfg.ScrubEvery,
-		FreeSpace: func() (int64, error) { return freeSpace(cfg.DataDir) }, MinFreeSpace: cfg.MinFreeSpace,
+		Space: cfg.space,
 	})
 	if err != nil {
 		return nil, err
 	}
 	r.follower, err = replica.NewFollower(replica.FollowerConfig{
-		Sink: r.set, Ticks: n.ticks, Log: cfg.Log, Feeders: r.feeders,
+		Sink: r.set, Ticks: n.ticks, Log: cfg.Log, Feeders: r.feeders, Voters: r.voters,
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
 			return n.net.Dial(ctx, node, cluster.PurposeStream, 0)
 		},
@@ -64,7 +69,7 @@ func newReplicator(n *Node, cfg *Config, budget *pagestore.Budget, dir string) (
 		return nil, err
 	}
 	r.set.SetFollower(r.follower)
-	if r.feeder, err = replica.NewFeeder(replica.FeederConfig{Source: replicas.NewSource(n.groups, r.set, r.follower), Log: cfg.Log}); err != nil {
+	if r.feeder, err = replica.NewFeeder(replica.FeederConfig{Source: replicas.NewSource(n.groups, r.set, r.follower).Admitting(r.admit), Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	// What is here of an earlier run is kept as if it had been asked for, unless it is placed here anyway.
@@ -115,8 +120,14 @@ func (r *replicator) run(ctx context.Context) {
 	tick := time.NewTicker(replicateEvery)
 	defer tick.Stop()
 	for {
-		if r.n.cat.View().Version > 0 {
-			r.settle(ctx)
+		if v := r.n.cat.View(); v.Version > 0 {
+			if r.trees.changed(v) {
+				r.follower.Reconsider()
+			}
+			r.evict()
+			if r.due(v.Version) {
+				r.settle(ctx, v)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -127,20 +138,37 @@ func (r *replicator) run(ctx context.Context) {
 	}
 }
 
+// due says whether what is followed may not be what is wanted.
+func (r *replicator) due(version uint64) bool {
+	r.mu.Lock()
+	fresh := r.mu.fresh
+	r.mu.fresh = false
+	r.mu.Unlock()
+	if !fresh && version == r.settled.version && time.Since(r.settled.at) < settleEvery {
+		return false
+	}
+	r.settled.version, r.settled.at = version, time.Now()
+	return true
+}
+
+// evict ends that tenants are held that nobody reads.
+func (r *replicator) evict() {
+	for _, id := range r.demand.Evict(r.now()) {
+		r.mu.Lock()
+		delete(r.mu.asked, id)
+		r.mu.fresh = true
+		r.mu.Unlock()
+		r.n.log.Info("copy on demand dropped: nobody reads it", "id", id)
+	}
+}
+
 // settle brings what is followed to what the catalogue wants.
-func (r *replicator) settle(ctx context.Context) {
-	v := r.n.cat.View()
+func (r *replicator) settle(ctx context.Context, v *catalogue.View) {
 	wanted := map[tenant.ID]catalogue.Tenant{}
 	for t := range v.Placed() {
 		if t.Placement.Holds(r.n.cfg.PoP, r.n.cfg.Region) && r.n.groups.get(t.Group) == nil {
 			wanted[t.ID] = t
 		}
-	}
-	for _, id := range r.demand.Evict(r.now()) {
-		r.mu.Lock()
-		delete(r.mu.asked, id)
-		r.mu.Unlock()
-		r.n.log.Info("copy on demand dropped: nobody reads it", "id", id)
 	}
 	r.mu.Lock()
 	for id := range r.mu.asked {
@@ -160,7 +188,7 @@ func (r *replicator) settle(ctx context.Context) {
 		r.follower.Follow(id, t.Group, t.Policy)
 	}
 	for _, t := range r.set.Tenants() {
-		if _, ok := wanted[t.ID()]; !ok && ctx.Err() == nil {
+		if _, ok := wanted[t.ID()]; !ok && ctx.Err() == nil && !r.n.sites.stays(t) {
 			r.drop(ctx, t.ID())
 		}
 	}
@@ -195,6 +223,7 @@ func (r *replicator) find(t catalogue.Tenant) *resident {
 		r.n.log.Info("copy on demand wanted: it is read here", "tenant", string(t.Name), "id", t.ID)
 		r.mu.Lock()
 		r.mu.asked[t.ID] = struct{}{}
+		r.mu.fresh = true
 		r.mu.Unlock()
 		r.demand.Fetched(t.ID, r.now(), nil) // from now on the follower does not give up
 		r.follower.Follow(t.ID, t.Group, t.Policy)
@@ -202,70 +231,15 @@ func (r *replicator) find(t catalogue.Tenant) *resident {
 	return nil
 }
 
-// feeders are the nodes that a tenant may be had from, best first. The first few of the nodes that hold it are fed by voters, the others by
-// those before them: so the voters' work does not grow with the number of PoPs.
-func (r *replicator) feeders(id wire.TenantID) []string {
-	v := r.n.cat.View()
-	t, ok := v.TenantByID(id)
-	if !ok {
+// admit says whether a node may have a copy of a tenant of that record: whatever it says itself, its region is that of the catalogue.
+func (r *replicator) admit(rec tenant.Tenant, receiver string) error {
+	if rec.Placement.Jurisdiction == "" {
 		return nil
 	}
-	g, ok := v.Group(t.Group)
-	if !ok {
-		return nil
+	nd, ok := r.n.cat.View().Node(receiver)
+	if !ok || nd.State == catalogue.NodeRemoved || !rec.Placement.Allows(nd.Region) {
+		r.n.log.Warn("a node asks for a tenant that it may not have", "node", receiver, "region", nd.Region, "tenant", rec.ID, "jurisdiction", rec.Placement.Jurisdiction)
+		return wire.NewError(wire.CodeForbidden, "node %s is outside the tenant's jurisdiction %q", receiver, rec.Placement.Jurisdiction)
 	}
-	var voters []string
-	for _, m := range g.Members.Voters {
-		if m != r.n.id.Node {
-			voters = append(voters, m)
-		}
-	}
-	r.nearestFirst(v, voters)
-	if !t.Placement.Standing() {
-		return voters
-	}
-	var holders []string
-	for _, nd := range v.Nodes() {
-		if nd.State != catalogue.NodeRemoved && t.Placement.Holds(nd.PoP, nd.Region) && !slices.Contains(g.Members.Voters, nd.ID) {
-			holders = append(holders, nd.ID)
-		}
-	}
-	// The same order everywhere, another for each tenant.
-	rank := func(node string) uint64 {
-		h := fnv.New64a()
-		h.Write(id[:])
-		h.Write([]byte(node))
-		return h.Sum64()
-	}
-	slices.SortFunc(holders, func(a, b string) int {
-		x, y := rank(a), rank(b)
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
-	at := slices.Index(holders, r.n.id.Node)
-	if at < fanOut {
-		return voters
-	}
-	parent := (at - fanOut) / fanOut
-	return append([]string{holders[parent]}, voters...)
-}
-
-// nearestFirst sorts nodes: those of this PoP, of this region, the others.
-func (r *replicator) nearestFirst(v *catalogue.View, ids []string) {
-	far := func(id string) int {
-		nd, _ := v.Node(id)
-		switch {
-		case nd.PoP == r.n.cfg.PoP:
-			return 0
-		case nd.Region == r.n.cfg.Region && nd.Region != "":
-			return 1
-		}
-		return 2
-	}
-	slices.SortStableFunc(ids, func(a, b string) int { return far(a) - far(b) })
+	return nil
 }

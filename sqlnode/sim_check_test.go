@@ -13,36 +13,65 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
+// keys is all keys of which there is an op to check.
+func (h *simHistory) keys() []simKey {
+	keys := map[simKey]bool{}
+	for k := range h.mu.ops {
+		keys[k] = true
+	}
+	for _, o := range h.mu.loose {
+		keys[o.key] = true
+	}
+	return slices.SortedFunc(maps.Keys(keys), func(a, b simKey) int { return strings.Compare(a.String(), b.String()) })
+}
+
 // check returns what is wrong, given what each key has at the end. Clients have ended.
 func (h *simHistory) check(final map[simKey]string) []string {
 	wrong := slices.Clone(h.mu.wrong)
-	for _, k := range slices.SortedFunc(maps.Keys(h.mu.ops), func(a, b simKey) int { return strings.Compare(a.String(), b.String()) }) {
-		if why := h.checkKey(k, h.mu.ops[k], final[k]); why != "" {
-			wrong = append(wrong, why)
+	weak := map[simKey][]*simOp{}
+	for _, o := range h.mu.loose {
+		if o.refused || o.unknown {
+			continue
+		}
+		if why := h.checkLoose(o, final[o.key]); why != "" {
+			wrong = append(wrong, fmt.Sprintf("%s\n    %s", why, o))
+		}
+		if o.verb == simWeak && o.key.kind >= simRow {
+			weak[o.key] = append(weak[o.key], o)
 		}
 	}
-	for _, o := range h.mu.loose {
-		if why := h.checkLoose(o, final[o.key]); why != "" && !o.refused && !o.unknown {
-			wrong = append(wrong, fmt.Sprintf("%s\n    %s", why, o))
+	for _, k := range h.keys() {
+		if why := h.checkKey(k, h.mu.ops[k], weak[k], final[k]); why != "" {
+			wrong = append(wrong, why)
 		}
 	}
 	return wrong
 }
 
-// checkKey says why the history of a key is not that of one copy.
-func (h *simHistory) checkKey(k simKey, ops []*simOp, final string) string {
-	last := &simOp{key: k, verb: simRead, seen: final, node: "all", call: math.MaxInt64 - 2, back: math.MaxInt64 - 1}
-	ops = append(slices.Clip(ops), last)
+// since is the place, in the order of all, of the first that was at that time or later.
+func (h *simHistory) since(at time.Duration) int64 {
+	i, _ := slices.BinarySearch(h.mu.times, at)
+	return int64(i) + 1
+}
+
+// checkKey says why the history of a key is not that of one copy. A read with a bound is as if it had begun by that much earlier.
+func (h *simHistory) checkKey(k simKey, ops, weak []*simOp, final string) string {
+	const never = math.MaxInt64 / 4
+	last := &simOp{key: k, verb: simRead, seen: final, node: "all", call: never, back: never + 1}
+	ops = append(slices.Concat(ops, weak), last)
 	var list []porcupine.Operation
 	for _, o := range ops {
 		if o.refused || o.verb == simRead && o.unknown {
 			continue
 		}
-		back := o.back
+		call, back := 2*o.call, 2*o.back
+		if o.verb == simWeak {
+			call = 2*h.since(o.at-o.bound) - 1
+		}
 		if o.unknown {
 			back = math.MaxInt64 // or never
 		}
-		list = append(list, porcupine.Operation{ClientId: len(list), Input: o, Call: o.call, Return: back})
+		list = append(list, porcupine.Operation{ClientId: len(list), Input: o, Call: call, Return: back})
 	}
 	why := ""
 	if k.kind == simList || k.kind == simPair {
@@ -95,11 +124,16 @@ func (h *simHistory) checkLoose(o *simOp, final string) string {
 		if !simPrefix(o.seen, final) {
 			return "a state that never was, in the end it is " + final
 		}
-		if o.verb == simBookmark && !simPrefix(o.least, o.seen) {
+		if o.marked && !simPrefix(o.least, o.seen) {
 			return "the bookmark had seen " + o.least
 		}
+	case simTenant:
+		if o.marked && !simPrefix(o.least, o.seen) {
+			return "the bookmark had seen " + o.least
+		}
+		return ""
 	case simCounter:
-		if o.verb == simBookmark && simCount(o.seen) < simCount(o.least) {
+		if o.marked && simCount(o.seen) < simCount(o.least) {
 			return "the bookmark had seen " + o.least
 		}
 	default:

@@ -19,67 +19,6 @@ const (
 	simKeys    = 2 // of each kind, tenant and round
 )
 
-// simSchema is that of each tenant that lives as long as the run.
-var simSchema = []string{
-	`CREATE TABLE list(k TEXT PRIMARY KEY NOT NULL, v TEXT NOT NULL) STRICT`,
-	`CREATE TABLE counter(k TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL) STRICT`,
-	`CREATE TABLE row(k TEXT PRIMARY KEY NOT NULL, v TEXT NOT NULL) STRICT`,
-	`CREATE TABLE ballast(k INTEGER PRIMARY KEY, v BLOB)`,
-}
-
-const (
-	simAppendSQL = `INSERT INTO list VALUES(?1, ?2) ON CONFLICT(k) DO UPDATE SET v = v || ',' || excluded.v RETURNING v`
-	simReadSQL   = `SELECT v FROM list WHERE k = ?1`
-)
-
-type simStatement struct {
-	SQL  string `json:"sql"`
-	Args []any  `json:"args"`
-}
-
-// simStatements is the SQL of an op.
-func simStatements(o *simOp) []simStatement {
-	k := o.key.name()
-	one := func(sql string, args ...any) []simStatement {
-		return []simStatement{{sql, append([]any{k}, args...)}}
-	}
-	both := func(sql string, args ...any) []simStatement {
-		return []simStatement{{sql, append([]any{k + ".a"}, args...)}, {sql, append([]any{k + ".b"}, args...)}}
-	}
-	write := o.verb == simAppend
-	switch o.key.kind {
-	case simList:
-		if write {
-			return one(simAppendSQL, o.value)
-		}
-		return one(simReadSQL)
-	case simPair:
-		if write {
-			return both(simAppendSQL, o.value)
-		}
-		return both(simReadSQL)
-	case simCounter:
-		if o.verb == simAdd {
-			return one(`INSERT INTO counter VALUES(?1, 1) ON CONFLICT(k) DO UPDATE SET n = n + 1 RETURNING n`)
-		}
-		return one(`SELECT n FROM counter WHERE k = ?1`)
-	case simTenant:
-		if write {
-			return []simStatement{{`CREATE TABLE IF NOT EXISTS list(k TEXT PRIMARY KEY NOT NULL, v TEXT NOT NULL) STRICT`, []any{}}, {simAppendSQL, []any{"k", o.value}}}
-		}
-		return []simStatement{{simReadSQL, []any{"k"}}}
-	}
-	switch o.verb {
-	case simCreate:
-		return one(`INSERT INTO row VALUES(?1, ?2)`, o.value)
-	case simSwap:
-		return one(`UPDATE row SET v = ?2 WHERE k = ?1 AND v = ?3`, o.value, o.old)
-	case simRemove:
-		return one(`DELETE FROM row WHERE k = ?1`)
-	}
-	return one(`SELECT v FROM row WHERE k = ?1`)
-}
-
 // simAnswer is an answer to SQL, or an error.
 type simAnswer struct {
 	Results []struct {
@@ -118,7 +57,7 @@ func (c *simSession) run(ctx context.Context) {
 		c.op(o)
 		if o.verb == simAppend && o.key.kind != simTenant && !o.unknown && !o.refused && c.rng.IntN(3) == 0 {
 			// At once, anywhere, what it wrote must be seen.
-			c.op(&simOp{key: o.key, verb: simBookmark, least: o.seen, client: c.id})
+			c.op(&simOp{key: o.key, verb: simBookmark, marked: true, least: o.seen, client: c.id})
 		}
 		pause(ctx, time.Duration(c.rng.Int64N(int64(c.rest))))
 	}
@@ -129,6 +68,9 @@ func (c *simSession) choose() *simOp {
 	k := simKey{tenant: fmt.Sprintf("t%d", c.rng.IntN(simTenants)), kind: simKind(c.rng.IntN(int(simTenant))), round: c.h.round(), n: c.rng.IntN(simKeys)}
 	if c.rng.IntN(12) == 0 {
 		k = simKey{tenant: fmt.Sprintf("name%d", c.rng.IntN(simNames)), kind: simTenant}
+	}
+	if c.w.weak > 0 { // few, so that much is missing of what is old
+		k = simKey{tenant: "t0", kind: simKind(c.rng.IntN(int(simRow))), round: c.h.round()}
 	}
 	c.next++
 	o := &simOp{key: k, client: c.id, value: fmt.Sprintf("%d.%d", c.id, c.next)}
@@ -148,11 +90,21 @@ func (c *simSession) choose() *simOp {
 	}
 	o.value = ""
 	switch {
-	case n >= 8 && k.kind < simRow:
-		o.verb, o.bound = simWeak, []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[c.rng.IntN(3)]
-	case n >= 6 && k.kind < simRow && c.mark[k.tenant] != "":
-		o.verb, o.least = simBookmark, c.seen[k]
-		if o.least == "" {
+	case n >= 8 || c.w.weak > 0:
+		o.verb, o.bound = simWeak, 20*time.Millisecond<<c.rng.IntN(9)
+		if c.w.weak > 0 {
+			o.bound = c.w.weak/2 + time.Duration(c.rng.Int64N(int64(c.w.weak/2)))
+		}
+		if k.kind == simTenant {
+			o.bound = min(o.bound, time.Second)
+		}
+		o.marked = c.mark[k.tenant] != "" && k.kind < simRow && c.rng.IntN(2) == 0
+		o.fails = c.rng.IntN(4) == 0
+	case n >= 6 && k.kind != simRow && c.mark[k.tenant] != "":
+		o.verb, o.marked = simBookmark, true
+	}
+	if o.marked {
+		if o.least = c.seen[k]; o.least == "" {
 			o.least = simNothing
 		}
 	}
@@ -168,6 +120,9 @@ func (c *simSession) op(o *simOp) {
 	n := up[c.rng.IntN(len(up))]
 	if c.rng.IntN(2) == 0 { // mostly the same one
 		n = up[c.id%len(up)]
+	}
+	if near := c.s.replicas(); len(near) > 0 && (c.id%2 == 1 && c.w.weak == 0 || c.w.weak > 0 && o.verb == simWeak) && c.rng.IntN(4) > 0 {
+		n = near[c.id/2%len(near)]
 	}
 	o.node = n.id.Node
 	header := map[string]string{}
@@ -220,9 +175,12 @@ func (c *simSession) send(ctx context.Context, n *simNode, o *simOp, header map[
 			path = strings.Replace(path, "consistency=strong", "max_staleness="+o.bound.String(), 1)
 		case simBookmark:
 			path = strings.Replace(path, "consistency=strong", "max_staleness=any", 1)
-			if !c.w.plant.unmarked {
-				path += "&bookmark=" + c.mark[o.key.tenant]
-			}
+		}
+		if o.marked && !c.w.plant.unmarked {
+			path += "&bookmark=" + c.mark[o.key.tenant]
+		}
+		if o.fails {
+			path += "&on_stale=fail"
 		}
 	}
 	status, text := n.ask(ctx, method, path, string(body), header)
@@ -236,21 +194,21 @@ func (c *simSession) send(ctx context.Context, n *simNode, o *simOp, header map[
 	if err := d.Decode(&a); err != nil && len(text) > 0 {
 		c.h.complain("%s: an answer that is no JSON: %q", o, text)
 	}
-	o.by = a.Meta.Node
+	o.by, o.role = a.Meta.Node, a.Meta.Role
 	c.learn(o, &a)
 	if o.verb != simRead && o.verb < simWeak && a.Code == "" && o.key.kind != simTenant && a.Bookmark == "" {
 		c.h.complain("%s: no bookmark", o)
 	}
-	if a.Bookmark != "" && o.key.kind != simTenant && o.verb != simWeak { // which may be older than the last
+	if a.Bookmark != "" && (o.verb != simWeak || o.marked) { // others may be older than the last
 		c.mark[o.key.tenant] = a.Bookmark
-		if o.seen != "" {
+		if o.seen != "" || o.key.kind == simTenant {
 			c.seen[o.key] = o.seen
 		}
 	}
 	if o.key.kind != simTenant && (a.Code == "NO_SUCH_TENANT" || a.Code == "TENANT_DELETED") {
 		c.h.complain("%s: %s: %s", o, a.Code, a.Message)
 	}
-	if o.code == "BOOKMARK_LOST" || o.code == "BAD_BOOKMARK" || o.code == "CORRUPT" || o.code == "INTERNAL" || o.code == "IDEMPOTENCY_MISMATCH" {
+	if o.code == "BOOKMARK_LOST" || o.code == "BAD_BOOKMARK" && !o.refused || o.code == "CORRUPT" || o.code == "INTERNAL" || o.code == "IDEMPOTENCY_MISMATCH" {
 		c.h.complain("%s: %s", o, a.Message)
 	}
 }
@@ -259,12 +217,17 @@ func (c *simSession) send(ctx context.Context, n *simNode, o *simOp, header map[
 func (c *simSession) learn(o *simOp, a *simAnswer) {
 	gone := a.Code == "NO_SUCH_TENANT" || a.Code == "TENANT_DELETED"
 	switch {
+	case o.key.kind == simTenant && a.Code == "BAD_BOOKMARK" && o.marked, gone && o.verb == simBookmark && o.key.kind == simTenant:
+		o.code, o.refused = a.Code, true // it is of the tenant that had the name before
 	case o.key.kind == simTenant && gone && o.verb == simRemove:
 		o.yes, o.code = false, a.Code
 	case o.key.kind == simTenant && gone:
 		o.code = a.Code + " to " + o.verb.String()
-		o.verb, o.value, o.seen = simRead, "", simNothing // it says that there is none, and has done nothing
-	case o.key.kind == simTenant && o.verb == simRead && strings.Contains(a.Message, "no such table"):
+		o.value, o.seen = "", simNothing
+		if o.verb != simWeak {
+			o.verb = simRead // it says that there is none, and has done nothing
+		}
+	case o.key.kind == simTenant && (o.verb == simRead || o.verb >= simWeak) && strings.Contains(a.Message, "no such table"):
 		o.seen = ""
 	case o.key.kind == simTenant && a.Code == "TENANT_EXISTS":
 		o.refused, o.code = true, a.Code // somebody has the name, or has asked for it

@@ -68,7 +68,7 @@ func (w *simWorld) compare() (wrong []string) {
 			cancel()
 		}
 	}
-	return wrong
+	return append(wrong, w.compareReplicas(first)...)
 }
 
 func (n *simNode) copyOf(ctx context.Context, r *resident) (simCopy, error) {

@@ -24,17 +24,21 @@ func simFaults() []simFault {
 		{"power loss of all", 1, (*simWorld).allDown},
 		{"restart in order", 3, func(w *simWorld, id string, wait func()) {
 			w.down(id, wait, func() {
-				if err := w.s.halt(id); err != nil {
+				n := w.s.node(id)
+				if err := w.s.halt(id); err != nil && !n.ailing.Load() {
 					w.h.complain("node %s, told to stop, ended with %v", id, err)
 				}
 			})
 		}},
 		{"cut", 3, func(w *simWorld, id string, wait func()) { w.cut([][2]string{{id, w.other(id)}}, true, wait) }},
+		{"cut from voters", 3, (*simWorld).cutFromVoters},
 		{"one-way cut", 4, func(w *simWorld, id string, wait func()) { w.cut([][2]string{{id, w.other(id)}}, false, wait) }},
 		{"isolation", 4, func(w *simWorld, id string, wait func()) { w.cut(w.ways(id), true, wait) }},
 		{"deafness", 4, func(w *simWorld, id string, wait func()) { w.cut(w.waysTo(id), false, wait) }},
 		{"muteness", 3, func(w *simWorld, id string, wait func()) { w.cut(w.ways(id), false, wait) }},
 		{"freeze", 6, (*simWorld).freeze},
+		{"pause", 4, func(w *simWorld, id string, wait func()) { w.standStill(id, false, wait) }},
+		{"suspension", 4, func(w *simWorld, id string, wait func()) { w.standStill(id, true, wait) }},
 		{"delays", 2, (*simWorld).delay},
 		{"resets", 2, func(w *simWorld, id string, _ func()) { w.s.net.Reset(id, w.other(id)) }},
 		{"leadership moved", 8, (*simWorld).move},
@@ -46,6 +50,8 @@ func simFaults() []simFault {
 		{"clock jump", 2, (*simWorld).jump},
 		{"drain", 2, (*simWorld).drain},
 		{"replacement", 1, (*simWorld).replace},
+		{"placement", 3, (*simWorld).place},
+		{"streams held", 3, (*simWorld).holdStreams},
 	}
 }
 
@@ -53,6 +59,9 @@ func simFaults() []simFault {
 func (w *simWorld) nemesis(ctx context.Context) {
 	defer w.faulty.Wait()
 	list := simFaults()
+	if w.sites { // what only a removed node has is gone
+		list = slices.DeleteFunc(list, func(f simFault) bool { return f.name == "replacement" })
+	}
 	if w.only != nil {
 		list = slices.DeleteFunc(list, func(f simFault) bool { return !slices.Contains(w.only, f.name) })
 	}
@@ -72,9 +81,14 @@ func (w *simWorld) nemesis(ctx context.Context) {
 		if w.pick(2) == 0 { // something happens to a primary
 			id = w.leads(id)
 		}
+		if w.aim != "" && w.pick(4) > 0 {
+			if id = w.aim; id == "feeder" {
+				id = w.feeder()
+			}
+		}
 		lasts := time.Duration(50+w.pick(1+w.pick(5000))) * time.Millisecond
 		if w.only != nil {
-			lasts = time.Duration(1000+w.pick(3000)) * time.Millisecond
+			lasts = time.Duration(1000+w.pick(4000)) * time.Millisecond
 		}
 		w.note(f.name)
 		w.say("%s of %s for %v", f.name, id, lasts)
@@ -144,6 +158,11 @@ func (w *simWorld) cut(list [][2]string, both bool, wait func()) {
 	w.sever(list, -1)
 }
 
+// cutFromVoters leaves a node the company of replicas alone.
+func (w *simWorld) cutFromVoters(id string, wait func()) {
+	w.cut(slices.DeleteFunc(w.ways(id), func(l [2]string) bool { return isReplica(l[1]) }), true, wait)
+}
+
 func (w *simWorld) sever(list [][2]string, by int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,9 +178,7 @@ func (w *simWorld) sever(list [][2]string, by int) {
 // freeze holds back all that a node sends and hears, as if its process were stopped: then all arrives at once.
 func (w *simWorld) freeze(id string, wait func()) {
 	both := append(w.ways(id), w.waysTo(id)...)
-	for _, l := range both {
-		w.s.net.Hold(l[0], l[1])
-	}
+	w.hold(both, +1)
 	wait()
 	// One way is open before the other: what lies in buffers is heard late.
 	if w.pick(2) == 0 {
@@ -171,7 +188,7 @@ func (w *simWorld) freeze(id string, wait func()) {
 		if i == len(both)/2 {
 			time.Sleep(time.Duration(w.pick(1500)) * time.Millisecond)
 		}
-		w.s.net.Release(l[0], l[1])
+		w.hold([][2]string{l}, -1)
 	}
 }
 
@@ -180,9 +197,7 @@ func (w *simWorld) delay(id string, wait func()) {
 		w.s.net.SetDelay(l[0], l[1], time.Duration(w.pick(120))*time.Millisecond)
 	}
 	wait()
-	for _, l := range append(w.ways(id), w.waysTo(id)...) {
-		w.s.net.SetDelay(l[0], l[1], time.Duration(1+w.pick(8))*time.Millisecond)
-	}
+	w.distances(id)
 }
 
 // down ends a node, waits, and starts it again.
@@ -235,13 +250,54 @@ func (w *simWorld) fail(id, op string) {
 	}
 }
 
+// clocks makes those of a machine other than those of others.
+func (w *simWorld) clocks(c *simClock) {
+	if c.boot = w.pick(3) > 0; c.boot {
+		c.drifts = float64(w.pick(200)-100) / 1e4
+	}
+	if w.plant.theirs { // less than what a node notices by itself
+		c.boot, c.drifts = true, 0
+		c.jumped.Store(int64(time.Duration(w.pick(1900)) * time.Millisecond))
+	}
+}
+
 // jump sets a node's wall clock to another time.
 func (w *simWorld) jump(id string, wait func()) {
-	n := w.s.node(id)
-	if n == nil {
-		return
+	c := w.s.clock(id)
+	if !c.boot {
+		return // one of its clocks must be right
 	}
-	n.jumped.Store(int64(time.Duration(w.pick(7200)-3600) * time.Second))
+	by := time.Duration(w.pick(7200)-3600) * time.Second
+	if w.sites { // what is stamped an hour ahead is held back for an hour
+		by = min(by, time.Duration(w.pick(4000))*time.Millisecond)
+	}
+	c.jumped.Store(int64(by))
 	wait()
-	n.jumped.Store(0)
+	c.jumped.Store(0)
+}
+
+// standStill stops a node as SIGSTOP does, or suspends its machine: nothing that it would send or be asked gets on, and its clocks
+// show no time between.
+func (w *simWorld) standStill(id string, suspended bool, wait func()) {
+	c := w.s.clock(id)
+	both := append(w.ways(id), w.waysTo(id)...)
+	w.hold(both, +1)
+	if c.stop() {
+		wait()
+		c.goOn(suspended)
+	}
+	w.hold(both, -1)
+}
+
+// hold holds back bytes. Faults overlap, as with sever.
+func (w *simWorld) hold(list [][2]string, by int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range list {
+		if w.mu.held[l] += by; w.mu.held[l] > 0 {
+			w.s.net.Hold(l[0], l[1])
+		} else {
+			w.s.net.Release(l[0], l[1])
+		}
+	}
 }

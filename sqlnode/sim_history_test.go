@@ -56,16 +56,18 @@ const simNothing = "-"
 
 // simOp is one request of a client, or one that was sent until it was answered.
 type simOp struct {
-	key   simKey
-	verb  simVerb
-	value string
-	old   string        // of swap
-	bound time.Duration // of weak reads
-	least string        // what a read with a bookmark must see at least
+	key    simKey
+	verb   simVerb
+	value  string
+	old    string        // of swap
+	bound  time.Duration // of weak reads
+	least  string        // what a read with a bookmark must see at least
+	marked bool          // a bookmark is sent
+	fails  bool          // it is not to be sent on to another node
 
 	client     int
 	node       string // that was asked first
-	by         string // that answered, as it says
+	by, role   string // that answered, as it says
 	call, back int64  // order of all that clients send and hear
 	at, until  time.Duration
 	tries      int
@@ -86,6 +88,9 @@ func (o *simOp) String() string {
 	}
 	if o.verb == simWeak {
 		what += fmt.Sprintf(" within %v", o.bound)
+		if o.marked {
+			what += " with a bookmark"
+		}
 	}
 	told := o.seen
 	switch {
@@ -99,7 +104,7 @@ func (o *simOp) String() string {
 	if o.unknown == o.refused && o.code != "" {
 		told += " (" + o.code + ")"
 	}
-	return fmt.Sprintf("%5d to %5d, %v to %v, client %d at %s, by %s: %s: %s", o.call, o.back, o.at, o.until, o.client, o.node, o.by, what, told)
+	return fmt.Sprintf("%5d to %5d, %v to %v, client %d at %s, by %s %s: %s: %s", o.call, o.back, o.at, o.until, o.client, o.node, o.role, o.by, what, told)
 }
 
 // simHistory is what clients did.
@@ -109,6 +114,7 @@ type simHistory struct {
 	mu struct {
 		sync.Mutex
 		clock int64
+		times []time.Duration // of what has a place in the order: index 0 is place 1
 		ops   map[simKey][]*simOp
 		loose []*simOp // weak reads, and reads with a bookmark
 		count map[string]int
@@ -134,6 +140,7 @@ func (h *simHistory) begin(o *simOp) {
 	defer h.mu.Unlock()
 	h.mu.clock++
 	o.call, o.at = h.mu.clock, time.Since(h.began)
+	h.mu.times = append(h.mu.times, o.at)
 }
 
 func (h *simHistory) end(o *simOp) {
@@ -141,6 +148,7 @@ func (h *simHistory) end(o *simOp) {
 	defer h.mu.Unlock()
 	h.mu.clock++
 	o.back, o.until = h.mu.clock, time.Since(h.began)
+	h.mu.times = append(h.mu.times, o.until)
 	outcome := "ok"
 	switch {
 	case o.unknown:
@@ -149,6 +157,9 @@ func (h *simHistory) end(o *simOp) {
 		outcome = "refused " + o.code
 	}
 	h.mu.count[o.verb.String()+" "+outcome]++
+	if o.role == "replica" && outcome == "ok" {
+		h.mu.count[o.verb.String()+" ok by a replica"]++
+	}
 	if o.verb >= simWeak {
 		h.mu.loose = append(h.mu.loose, o)
 		return

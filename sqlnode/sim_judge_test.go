@@ -12,6 +12,12 @@ import (
 
 // judge waits until all is well again, and returns what was wrong.
 func (w *simWorld) judge() []string {
+	if w.plant.unsynced && len(w.h.mu.wrong) > 0 {
+		return w.h.mu.wrong // that was quick
+	}
+	if w.plant.torn || w.plant.forgetful {
+		return w.tables.mu.wrong
+	}
 	w.s.net.HealAll()
 	for _, n := range w.s.up() {
 		if n.faults != nil {
@@ -31,6 +37,9 @@ func (w *simWorld) judge() []string {
 			wrong = append(wrong, "the cluster does not come to rest: "+why)
 		}
 		wrong = append(wrong, w.compareSoon()...)
+	}
+	if w.tables != nil {
+		wrong = append(wrong, w.tables.judge(10*time.Minute)...)
 	}
 	return wrong
 }
@@ -94,7 +103,7 @@ func (w *simWorld) restless() string {
 			}
 		}
 	}
-	return ""
+	return w.placedCopies()
 }
 
 // final reads what each key has at the end.
@@ -124,7 +133,7 @@ func (w *simWorld) final() (map[simKey]string, error) {
 			rows[fmt.Sprintf("%s %s %s", name, r[0], r[1])] = r[2].(string)
 		}
 	}
-	for k := range w.h.mu.ops {
+	for _, k := range w.h.keys() {
 		if k.kind == simTenant {
 			got, err := query(k.tenant, `SELECT v FROM list`)
 			switch {
@@ -162,6 +171,9 @@ func (w *simWorld) tally() string {
 			fmt.Fprintf(&b, "%s %d, ", k, m[k])
 		}
 		b.WriteString("\n    ")
+	}
+	if w.tables != nil {
+		b.WriteString("conflict-free tables: " + w.tables.tally() + "\n    ")
 	}
 	fmt.Fprintf(&b, "longest time between acknowledged writes %v, copies seen missing %d times", w.h.mu.gap, w.mu.hollow)
 	return b.String()

@@ -21,7 +21,7 @@ func (w *simWorld) move(id string, _ func()) {
 // drain has a node's groups take other voters, for a while.
 func (w *simWorld) drain(id string, wait func()) {
 	w.mu.Lock()
-	skip := w.mu.removing[id]
+	skip := w.mu.removing[id] || isReplica(id) // which is drained for ever
 	w.mu.Unlock()
 	if skip {
 		return

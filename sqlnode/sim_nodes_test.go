@@ -2,12 +2,10 @@ package sqlnode
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +18,8 @@ import (
 
 	"github.com/nearsql/nearsql/cluster/clustertest"
 	"github.com/nearsql/nearsql/disk/disktest"
+	"github.com/nearsql/nearsql/readpath/replica"
+	"github.com/nearsql/nearsql/sqlnode/replicas"
 )
 
 // simulation is a cluster in one process on virtual time: whole nodes, a network in memory, and files that are real or, with
@@ -32,12 +32,15 @@ type simulation struct {
 	log  *slog.Logger  // nil for none
 	ill  bool          // nodes may end with errors
 
+	plant simPlant // faults of the product
+
 	mu struct {
 		sync.Mutex
 		nodes map[string]*simNode        // that are up
 		disks map[string]*disktest.MemFS // of nodes up and down; nil if files are real
 
-		crashAt int // at which operation of its disk the next node that starts loses its power; 0 for none
+		clocks  map[string]*simClock // of nodes up and down
+		crashAt int                  // at which operation of its disk the next node that starts loses its power; 0 for none
 	}
 }
 
@@ -50,14 +53,14 @@ type simNode struct {
 	life   context.Context // ends when nobody hears of it any more
 	gone   context.CancelFunc
 	faults *disktest.Faults
-	ailing atomic.Bool  // its disk has failed, so that it may end
-	dead   atomic.Bool  // what it answers from now on reaches nobody
-	jumped atomic.Int64 // how far its wall clock is off, in nanoseconds
+	ailing atomic.Bool // its disk has failed, so that it may end
+	dead   atomic.Bool // what it answers from now on reaches nobody
+	clock  *simClock
 }
 
 func newSimulation(t *testing.T) *simulation {
 	s := &simulation{t: t, net: clustertest.New(clustertest.Options{}), dir: t.TempDir()}
-	s.mu.nodes = map[string]*simNode{}
+	s.mu.nodes, s.mu.clocks = map[string]*simNode{}, map[string]*simClock{}
 	return s
 }
 
@@ -116,6 +119,16 @@ func (s *simulation) disk(id string) *disktest.MemFS {
 	return d
 }
 
+// clock is the clocks of a node's machine.
+func (s *simulation) clock(id string) *simClock {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.clocks[id] == nil {
+		s.mu.clocks[id] = newSimClock()
+	}
+	return s.mu.clocks[id]
+}
+
 // config is that of a node; the network knows nodes by name, addresses have a port for those who want one.
 func (s *simulation) config(n *simNode, id string) Config {
 	node := s.net.Node(id)
@@ -131,14 +144,14 @@ func (s *simulation) config(n *simNode, id string) Config {
 		return node.Dial(ctx, strings.TrimSuffix(addr, ":1"))
 	}
 	cfg.ShutdownGrace = 2 * time.Second
-	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(n.jumped.Load())) }
+	cfg.Now = n.clock.wall
 	if s.mu.disks != nil {
 		n.faults = disktest.NewFaults(s.disk(id))
 		if s.mu.crashAt > 0 {
 			n.ailing.Store(true)
 			n.faults.CrashNth(s.mu.crashAt)
 		}
-		cfg.FS = n.faults
+		cfg.FS = newSimFS(n.faults, cfg.DataDir)
 	}
 	if s.log != nil {
 		cfg.Log = s.log.With("on", id)
@@ -160,7 +173,7 @@ func (s *simulation) start(id string, join ...string) *simNode {
 }
 
 func (s *simulation) tryStart(id string, join ...string) (*simNode, error) {
-	n := &simNode{ended: make(chan error, 1)}
+	n := &simNode{ended: make(chan error, 1), clock: s.clock(id)}
 	n.cfg = s.config(n, id)
 	if len(join) > 0 {
 		for i := range join {
@@ -175,6 +188,12 @@ func (s *simulation) tryStart(id string, join ...string) (*simNode, error) {
 	if n.Node, err = New(n.cfg); err != nil {
 		n.cfg.ClusterListener.Close()
 		return nil, err
+	}
+	n.clock.run(n.Node, s.plant)
+	if s.plant.unasked {
+		if n.repl.feeder, err = replica.NewFeeder(replica.FeederConfig{Source: replicas.NewSource(unasked{n.groups}, n.repl.set, n.repl.follower), Log: n.cfg.Log}); err != nil {
+			return nil, err
+		}
 	}
 	var running context.Context
 	running, n.stop = context.WithCancel(context.Background())
@@ -221,13 +240,26 @@ func (s *simulation) end(n *simNode) error {
 // kill ends a node as kill -9 does or, with a source of chance, as the loss of its power: its connections break, and
 // its disk keeps what the system had of it, or what was synced and any part of the rest.
 func (s *simulation) kill(id string, power *rand.Rand) {
-	n := s.take(id)
+	n := s.node(id)
 	if n == nil {
+		return
+	}
+	dir := filepath.Join(n.cfg.DataDir, "crr")
+	var before simFiles
+	if s.plant.forgetful {
+		before = takeSimFiles(dir)
+		time.Sleep(time.Second)
+	}
+	if s.take(id) == nil {
 		return
 	}
 	n.dead.Store(true)
 	n.gone()
 	s.net.Kill(id)
+	tables := takeSimFiles(dir)
+	if s.plant.forgetful {
+		tables = before
+	}
 	s.mu.Lock()
 	if d := s.mu.disks[id]; d != nil && power != nil {
 		s.mu.disks[id] = d.Crash(power)
@@ -240,6 +272,9 @@ func (s *simulation) kill(id string, power *rand.Rand) {
 	}
 	n.stop()
 	_ = s.end(n)
+	if err := tables.restore(dir); err != nil {
+		s.t.Error(err)
+	}
 }
 
 // await waits until f says nothing.
@@ -256,50 +291,4 @@ func (s *simulation) await(d time.Duration, f func() string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-// do sends a request to the node's API, as root.
-func (n *simNode) do(method, path, body string) (int, string) {
-	return n.ask(context.Background(), method, path, body, nil)
-}
-
-// ask sends a request to the node's API, as root. The status is 0 if there is no answer: ctx has ended, or the node.
-func (n *simNode) ask(ctx context.Context, method, path, body string, header map[string]string) (int, string) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(n.life, cancel)()
-	req := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
-	req.Header.Set("Authorization", "Bearer "+n.auth.text)
-	for k, v := range header {
-		req.Header.Set(k, v)
-	}
-	w := httptest.NewRecorder()
-	n.Handler().ServeHTTP(w, req)
-	if n.dead.Load() || ctx.Err() != nil {
-		return 0, ""
-	}
-	return w.Code, w.Body.String()
-}
-
-func (n *simNode) want(t *testing.T, method, path, body string, status int) string {
-	t.Helper()
-	got, text := n.do(method, path, body)
-	if got != status {
-		t.Fatalf("%s: %s %s %s: status %d, want %d: %s", n.id.Node, method, path, body, got, status, text)
-	}
-	return text
-}
-
-// sql runs one statement and returns its rows as JSON.
-func (n *simNode) sql(t *testing.T, tenant, query, sql string) string {
-	t.Helper()
-	b, _ := json.Marshal(map[string]string{"sql": sql})
-	var answer struct {
-		Results []struct{ Rows json.RawMessage }
-	}
-	text := n.want(t, "POST", "/v1/tenants/"+tenant+"/sql"+query, string(b), 200)
-	if err := json.Unmarshal([]byte(text), &answer); err != nil {
-		t.Fatalf("%s: %v in %s", sql, err, text)
-	}
-	return string(answer.Results[0].Rows)
 }

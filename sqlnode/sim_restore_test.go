@@ -25,6 +25,7 @@ func TestKilledDuringRestore(t *testing.T) {
 		lead, second, away := v[0], v[1], v[2]
 		for i := range steps {
 			w.simLead(lead, "default")
+			w.seize(away) // or watch would start it too
 			w.s.kill(away, nil)
 			for j := range 30 { // more than the log keeps
 				if got := w.s.node(lead).sqlFor(30*time.Second, "", fmt.Sprintf("INSERT OR REPLACE INTO ballast VALUES(%d, randomblob(200000))", j)); got != "[]" {
@@ -68,9 +69,11 @@ func TestKilledDuringRestore(t *testing.T) {
 				}
 				switch i % 4 {
 				case 1: // those that have it go
+					w.seize(lead)
 					w.s.kill(lead, w.chance())
 					time.Sleep(300 * time.Millisecond)
 					w.up(lead)
+					w.leave(lead)
 				case 2:
 					w.tell("POST", "/v1/nodes/"+second+"/drain")
 				}
@@ -80,6 +83,7 @@ func TestKilledDuringRestore(t *testing.T) {
 				w.s.kill(away, w.chance())
 			}
 			w.up(away)
+			w.leave(away)
 			if why := w.settle(2 * time.Minute); why != "" {
 				t.Fatalf("step %d: %s", i, why)
 			}
@@ -121,8 +125,10 @@ func TestLargeTransactionsAndSnapshots(t *testing.T) {
 		for i := range 10 {
 			all.Go(func() {
 				time.Sleep(time.Duration(i*7) * time.Millisecond)
+				w.seize("n3") // from the one before
 				w.s.kill("n3", w.chance())
 				w.up("n3")
+				w.leave("n3")
 			})
 			got := w.s.node([]string{"n1", "n2"}[i%2]).sqlFor(60*time.Second, "", fmt.Sprintf("INSERT INTO ballast VALUES(%d, randomblob(1500000)) RETURNING length(v)", 100+i))
 			switch got {

@@ -16,11 +16,14 @@ import (
 )
 
 var (
-	simSeed    = flag.Uint64("sim.seed", 0, "TestSimulation runs only this seed")
-	simMinutes = flag.Float64("sim.minutes", 0, "virtual minutes of TestSimulation, in runs of at most -sim.run; 0 for the default")
-	simRun     = flag.Duration("sim.run", 4*time.Minute, "virtual time of one run of TestSimulation at most")
-	simNodes   = flag.Int("sim.nodes", 0, "nodes of TestSimulation; 0 for 3 to 5, by the seed")
-	simLogs    = flag.String("sim.log", "", "directory for the logs of all nodes, a file for each test")
+	simSeed     = flag.Uint64("sim.seed", 0, "TestSimulation runs only this seed")
+	simMinutes  = flag.Float64("sim.minutes", 0, "virtual minutes of TestSimulation, in runs of at most -sim.run; 0 for the default")
+	simRun      = flag.Duration("sim.run", 4*time.Minute, "virtual time of one run of TestSimulation at most")
+	simNodes    = flag.Int("sim.nodes", 0, "nodes of TestSimulation; 0 for 3 to 5, by the seed")
+	simReplicas = flag.Int("sim.replicas", -1, "nodes of TestSimulation that never vote; -1 for 0 to 3, by the seed")
+	simSites    = flag.Int("sim.sites", -1, "whether TestSimulation has conflict-free tables: 0, 1, or -1 for by the seed")
+	simOnly     = flag.String("sim.only", "", "faults of TestSimulation, by name, with commas between; all if empty")
+	simLogs     = flag.String("sim.log", "", "directory for the logs of all nodes, a file for each test")
 )
 
 // simLog is a log in a file, if that is asked for.
@@ -54,9 +57,17 @@ func TestSimulation(t *testing.T) {
 		if nodes == 0 {
 			nodes = 3 + int(seed%3)
 		}
-		t.Logf("seed %d: %d nodes for %v", seed, nodes, lasts)
+		replicas := *simReplicas
+		if replicas < 0 {
+			replicas = int(seed / 3 % 4)
+		}
+		t.Logf("seed %d: %d nodes and %d replicas for %v", seed, nodes, replicas, lasts)
+		var only []string
+		if *simOnly != "" {
+			only = strings.Split(*simOnly, ",")
+		}
 		synctest.Test(t, func(t *testing.T) {
-			w := newSimWorld(t, simOptions{seed: seed, nodes: nodes, clients: 6, lasts: lasts, faults: true})
+			w := newSimWorld(t, simOptions{seed: seed, nodes: nodes, replicas: replicas, clients: 6 + replicas, sites: *simSites > 0 || *simSites < 0 && seed%2 == 0, only: only, lasts: lasts, faults: true})
 			for _, wrong := range w.run() {
 				t.Errorf("seed %d: %s", seed, wrong)
 			}
@@ -73,6 +84,9 @@ func TestSimulation(t *testing.T) {
 func (w *simWorld) spoil(n *simNode) {
 	for _, h := range n.groups.all() {
 		h.skipConfirm.Store(w.plant.unconfirmed)
+	}
+	if w.plant.theirs {
+		go w.theirs(n)
 	}
 	if !w.plant.young {
 		return

@@ -21,18 +21,28 @@ type simPlant struct {
 	unkeyed     bool // what is sent again has no Idempotency-Key
 	unconfirmed bool // reads don't ask the voters
 	young       bool // copies are believed to be fresh
+	theirs      bool // copies are as old as the primary's wall clock says
+	standing    bool // a clock that stands still with the machine is the only one
+	unasked     bool // those that feed replicas don't ask the voters
+	torn        bool // what belongs together is sent by two requests
+	forgetful   bool // conflict-free tables are on disk a moment after they are acknowledged
 	unsynced    bool // disks say that they have synced, and have not
 }
 
 // simOptions is what a run is made of.
 type simOptions struct {
-	seed    uint64
-	nodes   int
-	clients int
-	lasts   time.Duration
-	faults  bool
-	only    []string // faults by name; nil for all
-	plant   simPlant
+	seed     uint64
+	nodes    int
+	replicas int // nodes beside them that never vote
+	clients  int
+	lasts    time.Duration
+	faults   bool
+	aim      string        // a node to which most faults happen, or "feeder": one that replicas follow; "" for none
+	sites    bool          // there is a tenant with conflict-free tables
+	far      bool          // all are 80 to 250 ms from each other, there and back
+	weak     time.Duration // the longest bound, and most reads have one; 0 for any
+	only     []string      // faults by name; nil for all
+	plant    simPlant
 }
 
 // simWorld is a run: a cluster, its clients, and what befalls it.
@@ -41,6 +51,7 @@ type simWorld struct {
 	t      *testing.T
 	s      *simulation
 	h      *simHistory
+	tables *simTables // nil for none
 	faulty sync.WaitGroup
 
 	mu struct {
@@ -50,6 +61,7 @@ type simWorld struct {
 		busy      map[string]bool
 		removing  map[string]bool
 		cuts      map[[2]string]int
+		held      map[[2]string]int
 		done      map[string]int
 		replacing bool
 		replaced  int
@@ -61,12 +73,16 @@ func newSimWorld(t *testing.T, o simOptions) *simWorld {
 	w := &simWorld{simOptions: o, t: t, s: newSimulation(t)}
 	w.mu.rng = rand.New(rand.NewPCG(o.seed, 1))
 	w.mu.busy, w.mu.removing, w.mu.cuts, w.mu.done = map[string]bool{}, map[string]bool{}, map[[2]string]int{}, map[string]int{}
+	w.mu.held = map[[2]string]int{}
 	w.s.inMemory()
-	w.s.log, w.s.ill = simLog(t), o.plant.unsynced
+	w.s.log, w.s.ill, w.s.plant = simLog(t), o.plant.unsynced, o.plant
 	w.s.tune = func(cfg *Config) {
 		cfg.CheckpointBytes, cfg.CheckpointAge = 1<<20, 2*time.Second
 		cfg.LTXBytes, cfg.LTXAge, cfg.LTXRetention = 1<<20, 5*time.Second, 20*time.Second
 		cfg.IdleClose = 3 * time.Second
+		if o.far {
+			cfg.HeartbeatTimeout = 2 * time.Second
+		}
 		if o.plant.unsynced {
 			cfg.FS = unsyncedFS{cfg.FS}
 		}
@@ -103,6 +119,13 @@ func (w *simWorld) take(id string) bool {
 	return true
 }
 
+// seize is take, as soon as nobody else has the node.
+func (w *simWorld) seize(id string) {
+	for !w.take(id) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (w *simWorld) leave(id string) {
 	w.mu.Lock()
 	delete(w.mu.busy, id)
@@ -117,6 +140,9 @@ func (w *simWorld) up(id string) {
 		return
 	}
 	w.spoil(n)
+	if w.tables != nil {
+		go w.tables.returned(n)
+	}
 }
 
 // forget is for a node that was removed.
@@ -139,6 +165,16 @@ func (w *simWorld) run() []string {
 	}
 	clients.Go(func() { w.ballast(ctx) })
 	clients.Go(func() { w.watch(ctx) })
+	if w.tables != nil {
+		many, rest := 2+w.replicas, 500*time.Millisecond
+		if w.clients == 0 {
+			many, rest = 8, 200*time.Millisecond
+		}
+		for range many {
+			rng := w.chance()
+			clients.Go(func() { w.tables.client(ctx, rng, rest) })
+		}
+	}
 	if w.faults {
 		clients.Go(func() { w.nemesis(ctx) })
 	}
@@ -162,6 +198,7 @@ func (w *simWorld) begin() {
 	}
 	w.s.awaitVoters("n1", "default", 3)
 	w.s.awaitVoters("n1", "system", 3)
+	w.beginReplicas()
 	n := w.s.node("n2")
 	for i := range simTenants {
 		name := fmt.Sprintf("t%d", i)
@@ -169,12 +206,17 @@ func (w *simWorld) begin() {
 		for _, sql := range simSchema {
 			n.sql(w.t, name, "", sql)
 		}
+		if w.replicas > 0 && (i == 0 || w.weak > 0) {
+			n.want(w.t, "PUT", "/v1/tenants/"+name+"/placement", `{"replicas":"all"}`, 200)
+		}
+	}
+	if w.sites {
+		w.tables = w.beginTables(n, "c0")
 	}
 	for _, n := range w.s.up() {
+		w.clocks(n.clock)
 		w.spoil(n)
-		for _, l := range w.ways(n.id.Node) {
-			w.s.net.SetDelay(l[0], l[1], time.Duration(1+w.pick(8))*time.Millisecond)
-		}
+		w.distances(n.id.Node)
 	}
 }
 

@@ -2,9 +2,11 @@ package sqlnode
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/crr/exchange"
@@ -52,6 +54,9 @@ func (s *sites) Head(ctx context.Context, id wire.TenantID) (crr.Head, error) {
 	f, err := s.file(ctx, id)
 	if err != nil {
 		return crr.Head{}, err
+	}
+	if f.Ended() {
+		return crr.Head{}, errEndedSite
 	}
 	return f.Head(ctx)
 }
@@ -103,21 +108,49 @@ func (s *sites) Snapshot(ctx context.Context, id wire.TenantID, w io.Writer) err
 	return err
 }
 
-// Sent implements exchange.Host. That a file went back is found by what peers have of it.
-func (s *sites) Sent(wire.TenantID, crr.FileID, crr.HLC) error { return nil }
+// errEndedSite keeps a file out of the exchange that is to be replaced: what it has above its final transaction is no news to anybody.
+var errEndedSite = errors.New("this node's site of the tenant was retired while it was away; its file is replaced")
+
+// Sent implements exchange.Host.
+func (s *sites) Sent(id wire.TenantID, file crr.FileID, upto crr.HLC) error {
+	f := s.files.Known(id)
+	if f == nil {
+		return crrfiles.ErrNone
+	}
+	return f.Sent(file, upto)
+}
 
 // Rewound implements exchange.Host: the file has given its number up, and gets another when it is looked at next.
 func (s *sites) Rewound(id wire.TenantID, err *crr.RewoundError) {
+	s.files.Stats.Rewound.Add(1)
 	s.n.log.Error("a file of conflict-free tables went back, as after a restore from a copy: it gets a new number", "id", id, "error", err)
+	s.renumber(id)
+}
+
+// renumber has the file looked at, since its number is not what it was.
+func (s *sites) renumber(id wire.TenantID) {
 	s.mu.Lock()
 	if k := s.mu.known[id]; k != nil {
-		k.site, k.last = 0, 0
+		k.site, k.of, k.last = 0, 0, 0
 	}
 	s.mu.Unlock()
 	s.changedCatalogue()
 }
 
-// Behind implements exchange.Host.
+// Behind implements exchange.Host: the file is replaced when that is said for a while.
 func (s *sites) Behind(id wire.TenantID, why error) {
-	s.n.log.Error("conflict-free tables here are too far behind to be brought up by changes: drop the copy here and place it again", "id", id, "error", why)
+	s.mu.Lock()
+	k := s.mu.known[id]
+	if k != nil {
+		k.care.isBehind(time.Now(), why)
+	}
+	s.mu.Unlock()
+}
+
+// ahead is how far this node's clock is ahead of those of the other sites.
+func (s *sites) ahead() time.Duration {
+	if s.x == nil {
+		return 0
+	}
+	return s.x.Ahead()
 }

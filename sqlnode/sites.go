@@ -3,18 +3,18 @@ package sqlnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/crr/exchange"
+	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
-	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -27,9 +27,15 @@ type sites struct {
 	x     *exchange.Exchange // nil for a node on its own
 	wake  chan struct{}
 
+	contacts    contacts
+	conversions conversions
+	caring      chan struct{} // holds one for each file that is replaced or salvaged
+
 	mu struct {
 		sync.Mutex
 		known map[tenant.ID]*siteOf
+		// lingering are those whose copies stay until what this node wrote is elsewhere.
+		lingering map[tenant.ID]linger
 	}
 }
 
@@ -39,17 +45,23 @@ type siteOf struct {
 	told  uint64    // version of the schema that its record had then
 	peers []exchange.Peer
 	site  crr.SiteID // of the file here
-	last  crr.HLC    // its newest transaction that was announced
+	last  crr.HLC    // its newest transaction that was announced, of site of
+	of    crr.SiteID
 	file  crr.FileID
+	care  care
+	asked asked
+	// strange are nodes of sites that the catalogue as it was here at view did not know: they are not among peers yet.
+	strange []string
+	view    uint64
 }
 
 // siteEvery is how often the tenants here are looked over for conflict-free tables.
 const siteEvery = time.Second
 
 func newSites(n *Node, cfg *Config) (*sites, error) {
-	s := &sites{n: n, wake: make(chan struct{}, 1)}
-	s.mu.known = map[tenant.ID]*siteOf{}
-	s.files = crrfiles.New(crrfiles.Config{Dir: filepath.Join(cfg.DataDir, "crr"), FS: cfg.FS, Log: cfg.Log, Now: cfg.Now, OnChange: s.changed})
+	s := &sites{n: n, wake: make(chan struct{}, 1), caring: make(chan struct{}, caresMost)}
+	s.mu.known, s.mu.lingering = map[tenant.ID]*siteOf{}, map[tenant.ID]linger{}
+	s.files = crrfiles.New(crrfiles.Config{Dir: filepath.Join(cfg.DataDir, "crr"), FS: cfg.FS, Space: cfg.space, Log: cfg.Log, Now: cfg.Now, OnChange: s.changed, Ahead: s.ahead})
 	if n.net == nil {
 		return s, nil
 	}
@@ -71,13 +83,14 @@ func (s *sites) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { _ = s.files.Run(ctx) })
+	wg.Go(func() { s.keepSites(ctx) })
 	if s.x != nil {
 		wg.Go(func() { _ = s.x.Run(ctx) })
 	}
 	tick := time.NewTicker(siteEvery)
 	defer tick.Stop()
 	for {
-		s.look(ctx)
+		s.look(ctx, &wg)
 		select {
 		case <-ctx.Done():
 			return
@@ -88,7 +101,7 @@ func (s *sites) run(ctx context.Context) {
 }
 
 // look brings each tenant with conflict-free tables up to date.
-func (s *sites) look(ctx context.Context) {
+func (s *sites) look(ctx context.Context, work *sync.WaitGroup) {
 	seen := map[tenant.ID]bool{}
 	for r := range s.n.standing() {
 		rec := r.Record()
@@ -99,6 +112,7 @@ func (s *sites) look(ctx context.Context) {
 		if err := s.bring(ctx, r, rec); err != nil && ctx.Err() == nil {
 			s.n.log.Warn("conflict-free tables are not brought up yet", "tenant", string(rec.Name), "id", rec.ID, "error", err)
 		}
+		s.careFor(ctx, r, work)
 	}
 	s.mu.Lock()
 	var gone []tenant.ID
@@ -135,7 +149,7 @@ func (n *Node) standing() func(yield func(*resident) bool) {
 		}
 		for _, t := range n.repl.set.Tenants() {
 			rec := t.Record()
-			if rec.Placement.Holds(n.cfg.PoP, n.cfg.Region) && n.groups.get(rec.Group) == nil {
+			if n.groups.get(rec.Group) == nil && (rec.Placement.Holds(n.cfg.PoP, n.cfg.Region) || n.sites.stays(t)) {
 				if !yield(&resident{Tenant: t, group: rec.Group, q: quorum{t: t}}) {
 					return
 				}
@@ -158,7 +172,8 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 		k = &siteOf{}
 		s.mu.known[rec.ID] = k
 	}
-	done := k.seen == at && k.told == rec.Tables && k.site != 0
+	f := s.files.Known(rec.ID)
+	done := k.seen == at && k.told == rec.Tables && k.site != 0 && f != nil && f.Number() == k.site && (len(k.strange) == 0 || k.view == s.n.cat.View().Version)
 	s.mu.Unlock()
 	if done {
 		return nil
@@ -171,12 +186,14 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 		return err
 	}
 	var (
-		head  crr.Head
-		peers []exchange.Peer
+		head    crr.Head
+		peers   []exchange.Peer
+		strange []string
 	)
+	v := s.n.cat.View()
 	err = f.Write(ctx, func(w *crrfiles.Writer) (err error) {
 		head = w.Site.Head()
-		peers, err = s.readPeers(w, rec)
+		peers, strange, err = s.readPeers(w, rec, v)
 		return err
 	})
 	if err != nil {
@@ -190,8 +207,9 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 	s.mu.Lock()
 	changed := k.told != rec.Tables || !slices.Equal(k.peers, peers) || k.site != head.Site
 	k.seen, k.told, k.peers, k.site, k.file = at, rec.Tables, peers, head.Site, head.File
-	if k.last == 0 {
-		k.last = head.Vector[head.Site]
+	k.strange, k.view = strange, v.Version
+	if k.of != head.Site || k.last == 0 {
+		k.of, k.last = head.Site, head.Vector[head.Site]
 	}
 	s.mu.Unlock()
 	if changed && s.x != nil {
@@ -200,18 +218,32 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 	return nil
 }
 
-// readPeers are the other nodes that are sites of the tenant, as main says here.
-func (s *sites) readPeers(w *crrfiles.Writer, rec tenant.Tenant) ([]exchange.Peer, error) {
+// inUse are the sites that are not retired, of each node the one with the newest number: its file has that one by now, and what it wrote under
+// others. all is ascending.
+func inUse(all []crrfiles.Site) []crrfiles.Site {
+	var out []crrfiles.Site
+	for i, m := range all {
+		newer := func(o crrfiles.Site) bool { return o.Node == m.Node && o.State != crr.Retired }
+		if m.State != crr.Retired && !slices.ContainsFunc(all[i+1:], newer) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// readPeers are the other nodes that are sites of the tenant, as main says here, and those that the catalogue does not know yet.
+func (s *sites) readPeers(w *crrfiles.Writer, rec tenant.Tenant, v *catalogue.View) (peers []exchange.Peer, strange []string, err error) {
 	all, err := w.Sites(rec.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	v := s.n.cat.View()
 	g, _ := v.Group(rec.Group)
-	var peers []exchange.Peer
-	for _, m := range all {
+	for _, m := range inUse(all) {
 		nd, ok := v.Node(m.Node)
-		if m.Node == s.n.id.Node || m.State == crr.Retired || !ok || !rec.Placement.Allows(nd.Region) {
+		if !ok && m.Node != s.n.id.Node {
+			strange = append(strange, m.Node)
+		}
+		if m.Node == s.n.id.Node || !ok || !rec.Placement.Allows(nd.Region) {
 			continue
 		}
 		voter := slices.Contains(g.Members.Voters, m.Node)
@@ -225,7 +257,7 @@ func (s *sites) readPeers(w *crrfiles.Writer, rec tenant.Tenant) ([]exchange.Pee
 		s.n.repl.nearestFirst(v, order)
 		slices.SortStableFunc(peers, func(a, b exchange.Peer) int { return slices.Index(order, a.Node) - slices.Index(order, b.Node) })
 	}
-	return peers, nil
+	return peers, strange, nil
 }
 
 // changed is told of each committed transaction of a file; it must not block.
@@ -236,6 +268,9 @@ func (s *sites) changed(f *crrfiles.File, head crr.Head) {
 	own := head.Vector[head.Site]
 	s.mu.Lock()
 	k := s.mu.known[f.Tenant()]
+	if k != nil && k.of != head.Site {
+		k.of, k.last = head.Site, 0 // another number: its transactions begin anew
+	}
 	if k == nil || own <= k.last {
 		s.mu.Unlock()
 		return
@@ -271,6 +306,9 @@ func (s *sites) afterWrite(ctx context.Context, r *resident, req *wire.Request) 
 	if len(req.Statements) != 1 {
 		return // such a change is a request of its own
 	}
+	if r.Record().Tables == 0 && !namesCRR(req.Statements[0].SQL) {
+		return // most writes are of tenants without such tables: no file is looked for
+	}
 	if f := s.files.Lookup(r.Tenant); f != nil {
 		if st := f.Schema(); st != nil && st.Version > r.Record().Tables {
 			s.declared(ctx, r, st.Version)
@@ -288,22 +326,17 @@ func (s *sites) pullAll(ctx context.Context, id tenant.ID) error {
 		return wire.NewError(wire.CodeUnreachable, "%w", err)
 	}
 	if len(missing) > 0 {
-		names := make([]string, 0, len(missing))
-		for _, u := range missing {
-			names = append(names, fmt.Sprintf("%s (%s)", u.Node, u.Why))
-		}
-		return wire.NewError(wire.CodeUnreachable, "not all sites of the conflict-free tables could be asked: %v", names)
+		return unreached(missing)
 	}
 	return nil
 }
 
-// writeLocal runs a request that writes conflict-free tables, here if this node is a site, else where one is.
-func (n *Node) writeLocal(ctx context.Context, r *resident) error {
-	if n.isSite(r) {
-		return nil
+// namesCRR says whether SQL could have to do with the schema crr: it has these letters.
+func namesCRR(sql string) bool {
+	for i := 0; i+3 <= len(sql); i++ {
+		if sql[i]|0x20 == 'c' && strings.EqualFold(sql[i:i+3], "crr") {
+			return true
+		}
 	}
-	if node := n.memberOf(r.group); node != "" {
-		return &httpapi.ElsewhereError{Node: node}
-	}
-	return wire.NewError(wire.CodeUnreachable, "no site of the tenant's conflict-free tables is known")
+	return false
 }

@@ -24,40 +24,64 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 	start := n.cfg.Now()
 	m := wire.Meta{Consistency: wire.Weak, Node: n.id.Node, PoP: n.cfg.PoP}
 	var (
-		x engine.Executed
-		r *resident
+		x   engine.Executed
+		r   *resident
+		old age
 	)
 	for again := true; again; {
 		var err error
 		if r, err = n.locate(ctx, name); err != nil {
-			return wire.Meta{}, err
+			return wire.Meta{}, n.past(ctx, name, req, err)
 		}
 		switch {
 		case engine.NeedsPrimary(req) && !n.engine.NeedsPrimary(r.Tenant, req):
-			if err = n.writeLocal(ctx, r); err == nil {
-				x, err = n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
-			}
+			x, err = n.writeTables(ctx, r, req, sink)
 		case engine.NeedsPrimary(req) && r.h == nil:
 			_, err = n.home(r)
 		case engine.NeedsPrimary(req):
 			if x, err = n.write(ctx, r, req, sink); err == nil {
 				n.sites.afterWrite(ctx, r, req)
 			}
+		case !n.isSite(r) && n.readsTables(r, req):
+			err = n.toSite(ctx, r, true)
 		case r.h == nil:
-			x, m.Staleness, err = n.readReplica(ctx, name, r, req, sink)
+			x, old, err = n.readReplica(ctx, name, r, req, sink)
 		default:
-			x, m.Staleness, err = n.read(ctx, name, r, req, sink)
+			x, old, err = n.read(ctx, name, r, req, sink)
 		}
 		if again = errors.Is(err, errOtherTenant); err != nil && !again {
 			return wire.Meta{}, err
 		}
 	}
-	if x.Write || req.Consistency == wire.Strong {
+	m.Staleness = old.main
+	if x.Tables {
+		m.Tables, m.TablesStaleness = true, old.tables
+	}
+	switch {
+	case x.Local:
+		m.Consistency = wire.Local
+	case x.Write || req.Consistency == wire.Strong:
 		m.Consistency = wire.Strong
+	case x.Tables && req.MaxStaleness <= 0:
+		m.Consistency = wire.Local
 	}
 	m.Role = n.role(r.h)
-	m.Bookmark, m.Replayed, m.Duration = wire.Bookmark(x.Pos), x.Replayed, n.cfg.Now().Sub(start)
+	m.Bookmark, m.Replayed, m.Duration = wire.BookmarkWith(x.Pos, marksOf(req, &x)), x.Replayed, n.cfg.Now().Sub(start)
 	return m, nil
+}
+
+// writeTables runs a request that writes conflict-free tables, here if this node is a site, else where one is.
+func (n *Node) writeTables(ctx context.Context, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, error) {
+	if !n.isSite(r) {
+		return engine.Executed{}, n.toSite(ctx, r, false)
+	}
+	if err := n.awaitMain(ctx, r, req); err != nil {
+		return engine.Executed{}, err
+	}
+	if err := n.awaitSites(ctx, r, req, false); err != nil {
+		return engine.Executed{}, err
+	}
+	return n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
 }
 
 // role is what this node is to the group, as answers say it.
@@ -123,38 +147,39 @@ func (n *Node) patience(ctx context.Context, req *wire.Request) (context.Context
 }
 
 // read runs a request that only reads here, if this copy is good enough for it. It returns
-// the age that the copy had at most.
-func (n *Node) read(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, time.Duration, error) {
+// the ages that what it saw had at most.
+func (n *Node) read(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, age, error) {
+	var old age
 	if n.net != nil && r.Failed() != nil {
-		return engine.Executed{}, 0, n.elsewhere(r.h, wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", r.Failed()))
+		return engine.Executed{}, old, n.elsewhere(r.h, wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", r.Failed()))
 	}
 	if err := n.awaitBookmark(ctx, r, req.Bookmark); err != nil {
-		return engine.Executed{}, 0, n.elsewhereUnless(r.h, req, err)
+		return engine.Executed{}, old, n.elsewhereUnless(r.h, req, err)
 	}
-	var age time.Duration
 	var err error
 	switch {
 	case req.Consistency == wire.Strong:
-		if err = n.confirm(ctx, r, req); err == nil && r.Record().Tables > 0 && n.engine.ReadsCRR(r.Tenant, req) {
-			err = n.sites.pullAll(ctx, r.ID())
-		}
+		err = n.confirm(ctx, r, req)
 	case req.MaxStaleness != wire.AnyStaleness:
 		bound := req.MaxStaleness
 		if bound == 0 {
 			bound = defaultStaleness
 		}
-		age, err = n.bounded(ctx, r, bound, req)
+		old.main, err = n.bounded(ctx, r, bound, req)
 	}
 	if err != nil {
-		return engine.Executed{}, 0, n.elsewhereUnless(r.h, req, err)
+		return engine.Executed{}, old, n.elsewhereUnless(r.h, req, err)
+	}
+	if old.tables, err = n.readyTables(ctx, r, req); err != nil {
+		return engine.Executed{}, old, err
 	}
 	// What the copy is fresh enough for, it is also for the tenant's name: that may be another's by now.
 	if !r.Bears(name) {
-		return engine.Executed{}, 0, errOtherTenant
+		return engine.Executed{}, old, errOtherTenant
 	}
 	if n.net == nil {
 		x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
-		return x, age, err
+		return x, old, err
 	}
 	seen := &seenSink{Sink: sink}
 	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, seen)
@@ -168,7 +193,7 @@ func (n *Node) read(ctx context.Context, name string, r *resident, req *wire.Req
 		// The copy may be from before the table was made, or altered.
 		err = n.elsewhere(r.h, err)
 	}
-	return x, age, err
+	return x, old, err
 }
 
 // seenSink knows whether it was given anything.

@@ -184,6 +184,7 @@ func (n *Node) internalRoutes() map[string]http.Handler {
 		"POST " + pathSystemCall: http.HandlerFunc(n.serveCall),
 		"GET " + pathCopyStatus:  http.HandlerFunc(n.serveCopyStatus),
 		"POST " + pathRegister:   http.HandlerFunc(n.sites.serveRegister),
+		"POST " + pathLeaving:    http.HandlerFunc(n.sites.serveLeaving),
 		copies.Prefix:            n.copies,
 	}
 }

@@ -5,21 +5,24 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/crr/exchange"
+	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
+	"github.com/nearsql/nearsql/sqlnode/engine"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/wire"
 )
 
 // Tables implements httpapi.Tables: how conflict-free tables stand here, if this node is a site of the tenant.
 func (s tenantService) Tables(ctx context.Context, name string) (httpapi.TablesInfo, error) {
-	info := httpapi.TablesInfo{Node: s.n.id.Node, Tables: []httpapi.TableInfo{}, Sites: []httpapi.SiteInfo{}}
+	info := httpapi.TablesInfo{Node: s.n.id.Node, Tables: []httpapi.TableInfo{}, Sites: []httpapi.SiteInfo{}, Members: []httpapi.SiteMember{}}
 	r, err := s.n.locate(ctx, name)
 	if err != nil {
 		return info, err
 	}
-	if err := s.n.writeLocal(ctx, r); err != nil {
-		return info, err
+	if !s.n.isSite(r) {
+		return info, s.n.toSite(ctx, r, true)
 	}
 	f, err := s.n.sites.files.Open(ctx, r.Tenant)
 	if errors.Is(err, crrfiles.ErrNone) {
@@ -36,15 +39,10 @@ func (s tenantService) Tables(ctx context.Context, name string) (httpapi.TablesI
 	if err != nil {
 		return info, err
 	}
-	info.Schema, info.Site = head.Schema, int64(head.Site)
-	if st := f.Schema(); st != nil {
-		for _, t := range st.Tables {
-			columns := map[string]string{}
-			for _, c := range t.Columns {
-				columns[c.Name] = c.Kind.String()
-			}
-			info.Tables = append(info.Tables, httpapi.TableInfo{Name: t.Name, Columns: columns})
-		}
+	info.Schema, info.Site, info.Care = head.Schema, int64(head.Site), s.n.sites.Caring(r.ID())
+	info.Tables = tableInfos(f.Schema())
+	if info.Members, err = s.n.sites.memberInfos(ctx, r); err != nil {
+		return info, err
 	}
 	if s.n.sites.x == nil {
 		return info, nil
@@ -54,6 +52,46 @@ func (s tenantService) Tables(ctx context.Context, name string) (httpapi.TablesI
 		info.Sites = append(info.Sites, siteInfo(p, status))
 	}
 	return info, nil
+}
+
+// tableInfos are the tables that there are, without those on their way to or from the strong schema.
+func tableInfos(st *schema.State) []httpapi.TableInfo {
+	out := []httpapi.TableInfo{}
+	if st == nil {
+		return out
+	}
+	for _, t := range st.Tables {
+		if t.Gone != 0 || engine.IsMoving(t.Name) {
+			continue
+		}
+		columns := map[string]string{}
+		for _, k := range t.Key {
+			columns[k.Name] = "key"
+		}
+		for _, c := range t.Live() {
+			columns[c.Name] = c.Kind.String()
+		}
+		out = append(out, httpapi.TableInfo{Name: t.Name, Columns: columns})
+	}
+	return out
+}
+
+// memberInfos are the tenant's sites, all that ever were, as main says here.
+func (s *sites) memberInfos(ctx context.Context, r *resident) ([]httpapi.SiteMember, error) {
+	all, err := s.members(ctx, r)
+	out := make([]httpapi.SiteMember, 0, len(all))
+	for _, m := range all {
+		i := httpapi.SiteMember{Site: int64(m.Site), Node: m.Node, State: "active"}
+		switch m.State {
+		case crr.Leaving:
+			i.State = "leaving"
+		case crr.Retired:
+			t := m.Final.Time()
+			i.State, i.Final = "retired", &t
+		}
+		out = append(out, i)
+	}
+	return out, err
 }
 
 // siteInfo is what is known here of another site.

@@ -88,6 +88,9 @@ func (s tenantService) Create(ctx context.Context, name string, o tenant.CreateO
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
+	if err := s.n.cfg.space.Fits(0); err != nil {
+		return tenant.Tenant{}, wire.NewError(wire.CodeDiskFull, "this node's disk has no room for another tenant: %w", err)
+	}
 	rec, err := s.newRecord(nm, o)
 	if err != nil {
 		return tenant.Tenant{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -67,6 +68,8 @@ func AsError(err error) *Error {
 		return &Error{Code: CodeTimeout, Message: "the request took longer than it may", cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: CodeCancelled, Message: "the client went away", cause: err}
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &Error{Code: CodeOverloaded, Message: "the node has no file descriptors left", cause: err}
 	}
 	return &Error{Code: CodeInternal, Message: "internal error", cause: err}
 }

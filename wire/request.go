@@ -11,6 +11,9 @@ const (
 	ConsistencyDefault Consistency = iota
 	Strong
 	Weak
+	// Local is how conflict-free tables were served: what this node has of them, with all that it had heard of the other sites. It is
+	// for answers; nobody asks for it.
+	Local
 )
 
 // AnyStaleness as Request.MaxStaleness accepts a copy of any age.
@@ -45,5 +48,9 @@ type Meta struct {
 	Role        string // primary, voter, replica
 	Duration    time.Duration
 	Bookmark    string // a later read with it sees at least what this request saw
-	Replayed    bool   // the stored outcome of an earlier request with the same Idempotency-Key
+	// Tables: conflict-free tables were read. TablesStaleness is the upper bound of the age of what was seen of them: all that other
+	// sites had written by then was seen; AnyStaleness where that is not known.
+	Tables          bool
+	TablesStaleness time.Duration
+	Replayed        bool // the stored outcome of an earlier request with the same Idempotency-Key
 }

@@ -91,6 +91,7 @@ func (p *documentPrinter) meta(m wire.Meta) error {
 	type metaJSON struct {
 		Consistency string      `json:"consistency"`
 		Staleness   json.Number `json:"staleness_ms"`
+		Tables      any         `json:"crr_staleness_ms,omitempty"`
 		Node        string      `json:"node"`
 		PoP         string      `json:"pop"`
 		Role        string      `json:"role"`
@@ -101,7 +102,14 @@ func (p *documentPrinter) meta(m wire.Meta) error {
 		p.value(m.Bookmark)
 	}
 	p.text(`,"meta":`)
-	p.value(metaJSON{consistencyName(m.Consistency), millis(m.Staleness), m.Node, m.PoP, m.Role, millis(m.Duration)})
+	j := metaJSON{consistencyName(m.Consistency), millis(m.Staleness), nil, m.Node, m.PoP, m.Role, millis(m.Duration)}
+	switch {
+	case m.Tables && m.TablesStaleness == wire.AnyStaleness:
+		j.Tables = json.RawMessage("null")
+	case m.Tables:
+		j.Tables = millis(m.TablesStaleness)
+	}
+	p.value(j)
 	p.text("}\n")
 	if p.err != nil {
 		return p.err
@@ -115,6 +123,8 @@ func consistencyName(c wire.Consistency) string {
 		return "strong"
 	case wire.Weak:
 		return "weak"
+	case wire.Local:
+		return "local"
 	}
 	return "default"
 }

@@ -395,6 +395,9 @@ func served(m wire.Meta, total time.Duration) string {
 	if m.Consistency == wire.Weak {
 		fmt.Fprintf(&b, ", at most %s old", short(m.Staleness))
 	}
+	if m.Tables && m.TablesStaleness != wire.AnyStaleness {
+		fmt.Fprintf(&b, ", conflict-free tables at most %s", short(m.TablesStaleness))
+	}
 	if m.Node != "" {
 		fmt.Fprintf(&b, "; from %s", printable(m.Node))
 		if m.PoP != "" {

@@ -210,15 +210,23 @@ func tenantShowCommand(s stdio) *cli.Command {
 		ArgsUsage: "NAME",
 		Flags:     clientFlags(),
 		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
-			t, err := node.Tenant(c.Context, c.Args().First())
+			t, err := node.TenantInfo(c.Context, c.Args().First())
 			if err != nil {
 				return err
 			}
 			if c.Bool("json") {
 				return printJSON(s.out, t)
 			}
-			if err := showTenant(s.out, t); err != nil {
+			if err := showTenant(s.out, t.Tenant); err != nil {
 				return err
+			}
+			if len(t.Tables) > 0 {
+				if _, err := fmt.Fprintln(s.out, "\nconflict-free tables:"); err != nil {
+					return err
+				}
+				if err := listTables(s.out, t.Tables); err != nil {
+					return err
+				}
 			}
 			copies, err := node.Copies(c.Context, string(t.Name))
 			if err != nil {

@@ -17,6 +17,7 @@ type tuning struct {
 	CheckpointAge   time.Duration
 	LTXBytes        int64
 	LTXAge          time.Duration
+	ScrubEvery      time.Duration
 }
 
 // tuningFlags are for disks that are small, slow, or shared.
@@ -27,11 +28,15 @@ func tuningFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "checkpoint-age", Usage: "checkpoint a group `DURATION` after a change", Value: time.Minute, EnvVars: []string{"NEARSQL_CHECKPOINT_AGE"}},
 		&cli.StringFlag{Name: "ltx-bytes", Usage: "compact `BYTES` of checkpoints to LTX files", Value: "64MiB", EnvVars: []string{"NEARSQL_LTX_BYTES"}},
 		&cli.DurationFlag{Name: "ltx-age", Usage: "compact checkpoints to LTX files after `DURATION`", Value: time.Hour, EnvVars: []string{"NEARSQL_LTX_AGE"}},
+		&cli.DurationFlag{Name: "scrub-every", Usage: "read and check all pages at rest every `DURATION`, at a gentle rate", Value: 24 * time.Hour, EnvVars: []string{"NEARSQL_SCRUB_EVERY"}},
 	}
 }
 
 // minCheckpointBytes is what a checkpoint is worth at least, in bytes of log.
 const minCheckpointBytes = 1 << 20
+
+// minScrubEvery is how often all pages may be read at most.
+const minScrubEvery = time.Second
 
 func readTuning(c *cli.Context) (t tuning, err error) {
 	for _, f := range []struct {
@@ -53,12 +58,14 @@ func readTuning(c *cli.Context) (t tuning, err error) {
 	if t.MinFreeSpace == 0 {
 		t.MinFreeSpace = -1 // the node's 0 is its default
 	}
-	t.CheckpointAge, t.LTXAge = c.Duration("checkpoint-age"), c.Duration("ltx-age")
+	t.CheckpointAge, t.LTXAge, t.ScrubEvery = c.Duration("checkpoint-age"), c.Duration("ltx-age"), c.Duration("scrub-every")
 	switch {
 	case t.CheckpointAge <= 0:
 		return t, usagef("--checkpoint-age: %s is not above 0", t.CheckpointAge)
 	case t.LTXAge <= 0:
 		return t, usagef("--ltx-age: %s is not above 0", t.LTXAge)
+	case t.ScrubEvery < minScrubEvery:
+		return t, usagef("--scrub-every: %s is too short, want at least %s", t.ScrubEvery, minScrubEvery)
 	}
 	return t, nil
 }
@@ -68,4 +75,5 @@ func (t tuning) apply(cfg *sqlnode.Config) {
 	cfg.MinFreeSpace = t.MinFreeSpace
 	cfg.CheckpointBytes, cfg.CheckpointAge = t.CheckpointBytes, t.CheckpointAge
 	cfg.LTXBytes, cfg.LTXAge = t.LTXBytes, t.LTXAge
+	cfg.ScrubEvery = t.ScrubEvery
 }

@@ -30,12 +30,13 @@ type Node struct {
 	net   *cluster.Net
 	ticks *readpath.Ticks
 
+	feeders []string // guarded by World.lists
+
 	// Guarded by World.mu:
 	suspended bool
 	voters    map[wire.GroupID]*voter
 	probers   map[wire.GroupID]*readpath.Prober
-	copies    map[wire.TenantID]*State // followed
-	feeders   []string
+	copies    map[wire.TenantID]*State       // followed
 	names     map[string]wire.TenantID       // its catalogue
 	groups    map[wire.TenantID]wire.GroupID // its catalogue
 	pair      map[wire.GroupID]uint64        // for Faults.RelayOwnPair
@@ -74,9 +75,17 @@ func (w *World) newNode(ctx context.Context, run *sync.WaitGroup, name string, o
 			return n.net.Dial(ctx, node, cluster.PurposeStream, 0)
 		},
 		Feeders: func(wire.TenantID) []string {
-			w.mu.Lock()
-			defer w.mu.Unlock()
+			w.lists.Lock()
+			defer w.lists.Unlock()
 			return slices.Clone(n.feeders)
+		},
+		Voters: func(group wire.GroupID) []string {
+			w.lists.Lock()
+			defer w.lists.Unlock()
+			if !w.AskVoters {
+				return nil
+			}
+			return w.voters[group]
 		},
 	})
 	if err != nil {
@@ -160,6 +169,9 @@ func (n *Node) copyLocked(id wire.TenantID) (*State, *voter) {
 	}
 	return moved, nil
 }
+
+// Admit implements replica.Source.
+func (n source) Admit(wire.TenantID, string) error { return nil }
 
 // Lane implements replica.Source.
 func (n source) Lane(id wire.TenantID) (replica.Lane, error) {
@@ -262,7 +274,7 @@ func (n sink) Head(id wire.TenantID) replica.Head {
 // Apply implements replica.Sink.
 func (n sink) Apply(_ context.Context, id wire.TenantID, index uint64, entry []byte) (replica.Applied, error) {
 	n.w.mu.Lock()
-	late := n.w.rng.IntN(200) == 0
+	late := n.w.rng.IntN(200) == 0 && !n.w.Quick
 	n.w.mu.Unlock()
 	if late {
 		time.Sleep(300 * time.Millisecond) // its queue is full

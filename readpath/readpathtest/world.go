@@ -38,6 +38,10 @@ type World struct {
 	Faults    Faults
 	Log       *slog.Logger
 	TailBytes int64
+	// AskVoters lets nodes ask voters for indexes, and not only those that feed them.
+	AskVoters bool
+	// Quick lets no copy wait now and then before it takes an entry.
+	Quick bool
 
 	catalogue string // the node that keeps it
 	rng       *rand.Rand
@@ -51,6 +55,9 @@ type World struct {
 	home      map[wire.TenantID]wire.GroupID
 	history   map[wire.TenantID][]answered
 	lastID    uint64
+
+	lists  sync.Mutex                // taken while a Follower's lock is held, so that none is taken in it
+	voters map[wire.GroupID][]string // guarded by lists; the lists are constant
 
 	failing  sync.Mutex
 	failures []string // guarded by failing
@@ -68,7 +75,7 @@ func NewWorld(seed uint64, faults Faults, log *slog.Logger) *World {
 	return &World{
 		Net: clustertest.New(clustertest.Options{}), Faults: faults, Log: log, TailBytes: 64 << 10, rng: rand.New(rand.NewPCG(seed, 1)), delay: 10 * time.Millisecond,
 		nodes: make(map[string]*Node), groups: make(map[wire.GroupID]*Group), cut: make(map[[2]string]bool), names: make(map[string]wire.TenantID),
-		home: make(map[wire.TenantID]wire.GroupID), history: make(map[wire.TenantID][]answered),
+		home: make(map[wire.TenantID]wire.GroupID), voters: make(map[wire.GroupID][]string), history: make(map[wire.TenantID][]answered),
 	}
 }
 
@@ -79,7 +86,9 @@ func (w *World) Start(ctx context.Context, run *sync.WaitGroup, nodes []string, 
 		if err != nil {
 			return err
 		}
+		w.lists.Lock()
 		n.feeders = feeders[name]
+		w.lists.Unlock()
 		if w.catalogue == "" {
 			w.catalogue = name
 		}
@@ -87,6 +96,9 @@ func (w *World) Start(ctx context.Context, run *sync.WaitGroup, nodes []string, 
 	for id, names := range voters {
 		g := &Group{ID: id, Voters: names, Leader: names[0], state: make(map[wire.TenantID]*State)}
 		w.groups[id] = g
+		w.lists.Lock()
+		w.voters[id] = names
+		w.lists.Unlock()
 		for _, name := range names {
 			w.nodes[name].vote(ctx, run, g)
 		}
@@ -173,8 +185,12 @@ func (w *World) Isolate(name string) {
 // SetFeeders changes whom a node may follow.
 func (w *World) SetFeeders(name string, feeders []string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.nodes[name].feeders = feeders
+	n := w.nodes[name]
+	w.mu.Unlock()
+	w.lists.Lock()
+	n.feeders = feeders
+	w.lists.Unlock()
+	n.Follower.Reconsider()
 }
 
 // Suspend stops a node's machine: its clocks stand still, and nothing gets through to it.

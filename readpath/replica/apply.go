@@ -55,10 +55,10 @@ func (l *link) read(ctx context.Context, conn net.Conn) error {
 	}
 }
 
-func (l *link) refuse(t *followed, format string, args ...any) error {
+func (l *link) refuse(s *sub, format string, args ...any) error {
 	e := &RefusedError{Feeder: l.node, Reason: fmt.Sprintf(format, args...)}
-	if t != nil {
-		e.Tenant = t.id
+	if s != nil {
+		e.Tenant = s.t.id
 	}
 	return e
 }
@@ -138,35 +138,38 @@ func (l *link) applyFrame(ctx context.Context, f stream.Frame) error {
 func (l *link) enter(f stream.Enter) error {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
-	t := l.slots[f.Slot]
-	if t == nil {
+	s := l.slots[f.Slot]
+	if s == nil {
 		return nil
 	}
-	if f.Hops >= t.bound {
-		return l.refuse(t, "it is %d hops from the voters, and should be less than %d", f.Hops, t.bound)
+	t := s.t
+	if f.Hops >= s.bound {
+		return l.refuse(s, "it is %d hops from the voters, and should be less than %d", f.Hops, s.bound)
 	}
 	if t.group != 0 && t.group != f.Group {
-		return l.refuse(t, "a lane of group %d, for a tenant of group %d", f.Group, t.group)
+		return l.refuse(s, "a lane of group %d, for a tenant of group %d", f.Group, t.group)
 	}
 	lane := l.lanes[f.Lane]
 	switch {
 	case lane == nil:
-		lane = &laneIn{id: f.Lane, group: f.Group, hops: f.Hops, tail: newTail(f.Group, l.f.cfg.TailBytes), pairs: l.pairsLocked(f.Group), tenants: make(map[wire.TenantID]*followed)}
+		lane = &laneIn{id: f.Lane, group: f.Group, hops: f.Hops, tail: newTail(f.Group, l.f.cfg.TailBytes), pairs: l.f.groupLocked(f.Group).pairs, tenants: make(map[wire.TenantID]*sub)}
 		l.lanes[f.Lane] = lane
 	case lane.group != f.Group || lane.hops != f.Hops:
-		return l.refuse(t, "lane %d is of group %d with %d hops, and now of %d with %d", f.Lane, lane.group, lane.hops, f.Group, f.Hops)
+		return l.refuse(s, "lane %d is of group %d with %d hops, and now of %d with %d", f.Lane, lane.group, lane.hops, f.Group, f.Hops)
 	}
 	l.f.unjoinLocked(t)
-	if t.lane != nil && t.lane != lane {
-		delete(t.lane.tenants, t.id)
-		t.lane.tail.Leave(t.id)
+	if s.lane != nil && s.lane != lane {
+		s.lane.leaveLocked(s)
 	}
 	if t.group != f.Group { // it was not known; what is here is of none
-		t.group, t.known = f.Group, 0
+		l.f.setGroupLocked(t, f.Group)
+		t.known = 0
 	}
-	t.lane, t.moved, t.hops = lane, time.Now(), f.Hops+1
-	lane.tenants[t.id] = t
-	lane.tail.Renew(t.id, t.known)
+	s.lane, s.moved = lane, time.Now()
+	l.f.enteredLocked(s)
+	if t.back == nil {
+		l.f.scheduleLocked(t, s.moved.Add(l.f.cfg.Timing.Relax))
+	}
 	return nil
 }
 
@@ -177,29 +180,27 @@ func (l *link) txn(ctx context.Context, f stream.Txn) error {
 		err = txn.Verify(f.Entry)
 	}
 	l.f.mu.Lock()
-	t := l.slots[f.Slot]
-	if t == nil {
-		l.f.mu.Unlock()
+	defer l.f.mu.Unlock()
+	s := l.slots[f.Slot]
+	if s == nil {
 		return nil
 	}
-	var refused error
+	t := s.t
 	switch {
 	case err != nil:
-		refused = &RefusedError{Feeder: l.node, Tenant: t.id, Reason: "an entry that can't be read", Err: err}
+		return &RefusedError{Feeder: l.node, Tenant: t.id, Reason: "an entry that can't be read", Err: err}
 	case h.Tenant != t.id:
-		refused = l.refuse(t, "an entry of tenant %s", h.Tenant)
-	case t.lane == nil:
-		refused = l.refuse(t, "an entry before its lane")
-	case h.Group != t.lane.group:
-		refused = l.refuse(t, "an entry of group %d in a lane of group %d", h.Group, t.lane.group)
+		return l.refuse(s, "an entry of tenant %s", h.Tenant)
+	case s.lane == nil:
+		return l.refuse(s, "an entry before its lane")
+	case h.Group != s.lane.group:
+		return l.refuse(s, "an entry of group %d in a lane of group %d", h.Group, s.lane.group)
 	case l.installs[f.Slot] != nil:
-		refused = l.refuse(t, "an entry in the middle of a copy")
-	case f.Index <= t.known && t.joined:
-		refused = l.refuse(t, "entry %d after all up to %d", f.Index, t.known)
-	}
-	if refused != nil || f.Index <= t.known {
-		l.f.mu.Unlock()
-		return refused
+		return l.refuse(s, "an entry in the middle of a copy")
+	case f.Index <= t.known && s.joined:
+		return l.refuse(s, "entry %d after all up to %d", f.Index, t.known)
+	case f.Index <= t.known:
+		return nil
 	}
 	t.busy = true
 	l.f.mu.Unlock()
@@ -207,36 +208,33 @@ func (l *link) txn(ctx context.Context, f stream.Txn) error {
 	applied, err := l.f.cfg.Sink.Apply(ctx, t.id, f.Index, f.Entry)
 
 	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	t.busy = false
-	if t.ending || l.slots[f.Slot] != t {
-		l.f.announceLocked() // Unfollow waits, or the manager
-		kick(l.f.wake)
+	l.f.doneLocked(t)
+	if t.ending || l.slots[f.Slot] != s {
 		return nil
 	}
 	if err != nil {
-		l.failedLocked(t, fmt.Errorf("entry %d: %w", f.Index, err))
+		l.failedLocked(s, fmt.Errorf("entry %d: %w", f.Index, err))
 		return nil
 	}
 	l.f.Stats.Txns.Add(1)
 	l.f.Stats.TxnBytes.Add(int64(len(f.Entry)))
-	t.known, t.moved = f.Index, time.Now()
-	t.lane.tail.append(f.Index, f.Entry, &h)
+	t.known, t.last, s.moved = f.Index, f.Index, time.Now()
+	s.lane.tail.append(f.Index, f.Entry, &h)
 	if applied.Departed {
 		// Marks of the group say nothing of it from here on; what its state was until then stays known.
 		l.f.detachLocked(t, true)
-		t.group, t.known = 0, 0
+		l.f.setGroupLocked(t, 0)
+		t.known = 0
 		l.f.retryLocked(t)
 	}
 	return nil
 }
 
 // failedLocked deals with a copy that can't go on as it is.
-func (l *link) failedLocked(t *followed, err error) {
-	if t.link == l {
-		l.f.detachLocked(t, true)
-		l.f.retryLocked(t)
-	}
+func (l *link) failedLocked(s *sub, err error) {
+	t := s.t
+	l.f.detachLocked(t, true)
+	l.f.retryLocked(t)
 	if errors.Is(err, ErrMismatch) {
 		t.anew, t.known, t.before = true, 0, nil
 		l.f.Stats.Diverged.Add(1)
@@ -252,33 +250,26 @@ func (l *link) failedLocked(t *followed, err error) {
 // joined compares positions, and lets marks cover the tenant.
 func (l *link) joined(f stream.Joined) error {
 	l.f.mu.Lock()
-	t := l.slots[f.Slot]
-	if t == nil {
-		l.f.mu.Unlock()
+	defer l.f.mu.Unlock()
+	s := l.slots[f.Slot]
+	if s == nil {
 		return nil
 	}
-	if t.lane == nil || t.joined || l.installs[f.Slot] != nil {
-		l.f.mu.Unlock()
-		return l.refuse(t, "joined out of place")
+	t := s.t
+	if s.lane == nil || s.joined || l.installs[f.Slot] != nil {
+		return l.refuse(s, "joined out of place")
 	}
 	l.f.mu.Unlock()
 	head := l.f.cfg.Sink.Head(t.id)
 	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	if l.slots[f.Slot] != t || t.lane == nil {
+	if l.slots[f.Slot] != s || s.lane == nil {
 		return nil
 	}
 	if !samePosition(head.Head, f.Head) {
-		l.failedLocked(t, fmt.Errorf("it is at %+v, the feeder at %+v: %w", head.Head, f.Head, ErrMismatch))
+		l.failedLocked(s, fmt.Errorf("it is at %+v, the feeder at %+v: %w", head.Head, f.Head, ErrMismatch))
 		return nil
 	}
-	t.joined, t.index, t.marks = true, f.Head.Index, t.lane.marks
-	t.known = max(t.known, t.index)
-	t.tries, t.anew, t.moved = 0, false, time.Now()
-	l.failures = 0
-	t.lane.tail.join(t.id, t.index)
-	l.f.Stats.Joined.Add(1)
-	l.f.announceLocked()
+	l.f.joinedLocked(s, f.Head.Index)
 	return nil
 }
 
@@ -309,10 +300,13 @@ func (l *link) left(f stream.Left) error {
 	if lane == nil {
 		return l.refuse(nil, "the end of lane %d, which it has not begun", f.Lane)
 	}
-	for _, t := range lane.tenants {
-		l.f.unjoinLocked(t)
-		t.lane, t.moved = nil, time.Now()
+	for _, s := range lane.tenants {
+		l.f.unjoinLocked(s.t)
+		s.lane, s.moved = nil, time.Now()
+		l.f.scheduleLocked(s.t, time.Now().Add(l.f.cfg.Timing.Relax))
 	}
+	l.f.mu.reseat = true
+	kick(l.f.wake)
 	delete(l.lanes, f.Lane)
 	lane.tail.End()
 	l.f.announceLocked()
@@ -322,19 +316,22 @@ func (l *link) left(f stream.Left) error {
 // gone lets a tenant look for another feeder.
 func (l *link) gone(f stream.Gone) {
 	l.f.mu.Lock()
-	t := l.slots[f.Slot]
-	if t == nil {
+	s := l.slots[f.Slot]
+	if s == nil {
 		l.f.mu.Unlock()
 		return
 	}
+	t := s.t
 	l.f.detachLocked(t, false)
-	if f.Why == stream.GoneMoved || f.Why == stream.GoneDeleted {
-		t.group, t.known = 0, 0
+	left := f.Why == stream.GoneMoved || f.Why == stream.GoneDeleted
+	if left {
+		l.f.setGroupLocked(t, 0)
+		t.known = 0
 	}
 	l.f.retryLocked(t)
 	l.f.announceLocked()
 	l.f.mu.Unlock()
-	if f.Why == stream.GoneMoved || f.Why == stream.GoneDeleted {
+	if left {
 		l.f.cfg.Sink.Gone(t.id, f.Why, f.Group)
 	}
 }

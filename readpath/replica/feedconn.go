@@ -47,6 +47,8 @@ type feedConn struct {
 	// producing counts the copies that are being read.
 	producing int
 
+	marksDue time.Time // when a lane is due to say how far it is; zero for none
+
 	cancel context.CancelFunc // constant before run
 	open   atomic.Int64       // len(slots), for Receivers
 	behind atomic.Int64       // entries, of the lane where that is most
@@ -169,6 +171,8 @@ func (c *feedConn) write(ctx context.Context) error {
 	defer beat.Stop()
 	parked := time.NewTicker(retryParked)
 	defer parked.Stop()
+	marks := time.NewTimer(time.Hour)
+	defer marks.Stop()
 	for {
 		progress, err := c.step(ctx)
 		if err != nil {
@@ -183,9 +187,13 @@ func (c *feedConn) write(ctx context.Context) error {
 				return err
 			}
 		}
+		if !c.marksDue.IsZero() {
+			marks.Reset(time.Until(c.marksDue))
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-marks.C:
 		case err := <-c.readErr:
 			if err == io.EOF {
 				return nil
@@ -246,6 +254,7 @@ func (c *feedConn) step(ctx context.Context) (progress bool, err error) {
 			return progress, err
 		}
 	}
+	c.marksDue = time.Time{}
 	for _, l := range append([]*feedLane(nil), c.lanes...) {
 		did, err := c.laneTurn(l)
 		if err != nil {

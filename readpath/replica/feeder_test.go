@@ -27,6 +27,7 @@ type voter struct {
 	padding int
 	copies  int
 	gone    *replica.GoneError
+	admit   func(receiver string) error // nil to admit all
 }
 
 func newVoter(limit int64) *voter {
@@ -58,6 +59,15 @@ func (v *voter) write(t testing.TB, id wire.TenantID) {
 		t.Fatal(err)
 	}
 	v.tail.Advance(v.index)
+}
+
+func (v *voter) Admit(_ wire.TenantID, receiver string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.admit != nil {
+		return v.admit(receiver)
+	}
+	return nil
 }
 
 func (v *voter) Lane(wire.TenantID) (replica.Lane, error) {

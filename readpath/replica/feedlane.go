@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"time"
+
 	"github.com/nearsql/nearsql/wire"
 	"github.com/nearsql/nearsql/wire/stream"
 )
@@ -9,23 +11,26 @@ import (
 type feedLane struct {
 	id      stream.Lane
 	tail    *Tail
-	next    uint64 // sequence number of what is sent next
-	want    uint64 // the largest index that the receiver was told
-	marked  uint64 // of the newest mark
-	applied uint64 // what the receiver says
+	next    uint64    // sequence number of what is sent next
+	want    uint64    // the largest index that the receiver was told
+	marked  uint64    // of the newest mark
+	held    int       // slots that the receiver takes for joined in it, and that are not
+	relayed bool      // marks are passed on as they come
+	last    time.Time // when the newest mark was sent
+	applied uint64    // what the receiver says
 	slots   map[wire.TenantID]*slot
 	pending map[wire.TenantID]*slot // those of slots that are catching up with the lane's entries
 }
 
 // lane is the receiver's lane of a Tail.
-func (c *feedConn) lane(t *Tail) *feedLane {
+func (c *feedConn) lane(t *Tail, hops uint8) *feedLane {
 	for _, l := range c.lanes {
 		if l.tail == t {
 			return l
 		}
 	}
 	c.nextLane++
-	l := &feedLane{id: c.nextLane, tail: t, next: t.watch(c.wake), slots: make(map[wire.TenantID]*slot), pending: make(map[wire.TenantID]*slot)}
+	l := &feedLane{id: c.nextLane, tail: t, relayed: hops > 0, next: t.watch(c.wake), slots: make(map[wire.TenantID]*slot), pending: make(map[wire.TenantID]*slot)}
 	c.lanes = append(c.lanes, l)
 	return l
 }
@@ -97,9 +102,16 @@ func (c *feedConn) laneTurn(l *feedLane) (progress bool, err error) {
 		}
 		progress = progress || did
 	}
-	if l.marked < l.want && b.through >= l.want {
-		l.marked = b.through
-		return true, c.w.Write(stream.Through{Lane: l.id, Index: b.through})
+	if b.through > l.marked && len(l.slots) > 0 && l.held == 0 {
+		now := time.Now()
+		due := l.last.Add(markEvery)
+		if l.relayed || l.marked < l.want && b.through >= l.want || !due.After(now) {
+			l.marked, l.last = b.through, now
+			return true, c.w.Write(stream.Through{Lane: l.id, Index: b.through})
+		}
+		if c.marksDue.IsZero() || due.Before(c.marksDue) {
+			c.marksDue = due
+		}
 	}
 	return progress, nil
 }
@@ -109,6 +121,11 @@ func (c *feedConn) laneItem(l *feedLane, i *item) (done bool, err error) {
 	s := l.slots[i.tenant]
 	if s == nil {
 		return true, nil
+	}
+	if i.control {
+		if err := c.f.cfg.Source.Admit(s.tenant, c.node); err != nil {
+			return true, c.gone(s, err)
+		}
 	}
 	switch {
 	case i.kind == itemLeave && s.copying():
@@ -120,10 +137,8 @@ func (c *feedConn) laneItem(l *feedLane, i *item) (done bool, err error) {
 		s.whole = false
 		return true, nil
 	case i.kind == itemEnter:
-		if s.at.Index < i.index {
-			return true, c.reattach(s)
-		}
-		return true, nil
+		// Also if it lacks nothing now: this node's own copy is not joined from here on, and marks say nothing of it until it is.
+		return true, c.reattach(s)
 	case i.index <= s.at.Index && !s.copying():
 		return true, nil // it came by a copy, or otherwise
 	case s.state == slotJoined:

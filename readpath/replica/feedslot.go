@@ -36,6 +36,10 @@ type slot struct {
 	whole    bool   // of a slot that is sent a copy: but for overflow, all that came in the lane since it began is in backlog
 	noLTX    bool   // LTX brought it no further
 
+	// held is the lane whose marks still cover the tenant at the receiver, which was not told yet that it has left it: it sends none meanwhile.
+	held  *feedLane
+	since time.Time // of held
+
 	credit int64 // bytes of copies that may be sent
 	source *copySource
 	retry  time.Time // of a parked slot
@@ -60,6 +64,7 @@ func (c *feedConn) drop(s *slot) {
 		return
 	}
 	c.leaveLane(s)
+	s.release()
 	c.stopCopy(s)
 	delete(c.slots, s.id)
 	delete(c.tenants, s.tenant)
@@ -67,6 +72,10 @@ func (c *feedConn) drop(s *slot) {
 }
 
 func (c *feedConn) leaveLane(s *slot) {
+	if s.lane != nil && s.state == slotJoined && s.held == nil {
+		s.held, s.since = s.lane, time.Now()
+		s.held.held++
+	}
 	if s.lane != nil {
 		delete(s.lane.slots, s.tenant)
 		delete(s.lane.pending, s.tenant)
@@ -74,6 +83,14 @@ func (c *feedConn) leaveLane(s *slot) {
 	}
 	s.whole = false
 	c.clearBacklog(s)
+}
+
+// release says that the receiver knows that the tenant has left its lane.
+func (s *slot) release() {
+	if s.held != nil {
+		s.held.held--
+		s.held = nil
+	}
 }
 
 // copying says whether a copy or an LTX file is on its way.
@@ -113,6 +130,9 @@ func (c *feedConn) gone(s *slot, err error) error {
 
 // attach puts a slot into the lane in which its tenant comes now.
 func (c *feedConn) attach(s *slot) error {
+	if err := c.f.cfg.Source.Admit(s.tenant, c.node); err != nil {
+		return c.gone(s, err)
+	}
 	lane, err := c.f.cfg.Source.Lane(s.tenant)
 	if err != nil {
 		return c.gone(s, err)
@@ -130,12 +150,14 @@ func (c *feedConn) attach(s *slot) error {
 	if head.Policy < s.policy {
 		return c.gone(s, &GoneError{Tenant: s.tenant, Why: stream.GonePolicy})
 	}
-	l := c.lane(lane.Tail)
+	l := c.lane(lane.Tail, lane.Hops)
 	s.lane = l
 	l.slots[s.tenant] = s
 	if err := c.w.Write(stream.Enter{Slot: s.id, Lane: l.id, Group: lane.Tail.group, Hops: lane.Hops}); err != nil {
 		return err
 	}
+	s.state = slotPending
+	s.release()
 	return c.resume(s, s.at)
 }
 
@@ -228,6 +250,9 @@ func (c *feedConn) slotTurn(ctx context.Context, s *slot) (progress bool, err er
 	}
 	switch s.state {
 	case slotParked:
+		if s.held != nil && time.Since(s.since) > heldMax {
+			return true, c.gone(s, &GoneError{Tenant: s.tenant, Why: stream.GoneNotHere})
+		}
 		if time.Now().Before(s.retry) {
 			c.turns = append(c.turns, s)
 			return false, nil

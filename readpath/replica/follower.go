@@ -12,7 +12,6 @@ import (
 
 	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/wire"
-	"github.com/nearsql/nearsql/wire/stream"
 )
 
 // FollowerConfig is what a Follower needs. Zero numbers mean the defaults.
@@ -20,16 +19,23 @@ type FollowerConfig struct {
 	Sink Sink
 	// Dial opens a stream to a node: cluster.Net.Dial with cluster.PurposeStream.
 	Dial func(ctx context.Context, node string) (net.Conn, error)
-	// Feeders are the nodes that a tenant may be had from, the best first: inside its jurisdiction, and not this one. It must be quick.
+	// Feeders are the nodes that a tenant may be had from, the best first: inside its jurisdiction, and not this one. It must be quick. When its
+	// answers change, Reconsider is to be called. Of those that don't vote, all nodes should name only such as come before themselves in one order
+	// that they agree on: then no ring can come about. One that comes about breaks by itself, after a while without service.
 	Feeders func(id wire.TenantID) []string
-	Ticks   *readpath.Ticks
-	Log     *slog.Logger // nil for none
-	Timing  Timing
+	// Voters are the nodes that vote in a group, as far as this node knows, the one to be asked first: for the index of a group whose
+	// tenants come by relays alone. It must be quick. nil means to ask relays.
+	Voters func(group wire.GroupID) []string
+	Ticks  *readpath.Ticks
+	Log    *slog.Logger // nil for none
+	Timing Timing
 
 	// Window is how many bytes of entries and copies a feeder may have on their way. 4 MiB.
 	Window int
 	// TailBytes is how much is kept of each lane for those that follow this node; 0 means the TailBytes of this package.
 	TailBytes int64
+	// Moves is how many tenants may be on their way from one feeder to a better one at a time. 32.
+	Moves int
 }
 
 // FollowerStats counts what a Follower did; for metrics.
@@ -43,6 +49,7 @@ type FollowerStats struct {
 	LTX      atomic.Int64 // installed
 	Diverged atomic.Int64
 	Refused  atomic.Int64 // streams that ended because of what the feeder sent
+	Moved    atomic.Int64 // times that a tenant went from one feeder to a better one
 }
 
 // Follower keeps copies of tenants that this node does not vote on.
@@ -60,32 +67,46 @@ type Follower struct {
 		ended   bool
 		tenants map[wire.TenantID]*followed
 		links   map[string]*link
-		changed chan struct{} // closed and replaced when a copy comes to contain more
+		groups  map[wire.GroupID]*groupIn // never shrinks: there are tens of groups
+		due     dueHeap                   // tenants that the manager is to look at, by time
+		moving  int                       // tenants that have a back
+		reseat  bool                      // who is asked for the indexes of groups is to be looked at
+		changed chan struct{}             // closed and replaced when a copy comes to contain more
+		idle    *sync.Cond                // a tenant is not busy any more
 	}
+}
+
+// groupIn is a group that tenants are followed of. All of it is guarded by Follower.mu.
+type groupIn struct {
+	tenants   int // that are known to be of it
+	pairs     *readpath.Pairs
+	asker     *link     // the voter that is asked because all tenants come by relays; nil for none
+	confirmed time.Time // when the newest question was sent that was answered
 }
 
 // followed is a tenant that is followed. All of it is guarded by Follower.mu.
 type followed struct {
 	id     wire.TenantID
-	group  wire.GroupID
+	group  wire.GroupID // see setGroupLocked
 	policy uint32
 
-	link    *link // nil while it is followed from nobody
-	slot    stream.Slot
-	lane    *laneIn // nil before enter
-	tries   int     // feeders that it was not to be had from, in a row
+	cur *sub // where it is followed from; nil while that is nobody
+	// back is the link to the feeder that it had before it went to a better one: until it is joined there. nil otherwise.
+	back *link
+
+	due time.Time // when the manager looks at it
+	at  int       // place in Follower.mu.due; -1 for none
+
+	tries   int // feeders that it was not to be had from, in a row
+	moves   int // of it to a better feeder that failed, in a row
 	notYet  time.Time
 	lost    time.Time // since when it is not joined
 	hops    uint8     // of this node from the voters, as of when it was fed last; 0 if never
-	moved   time.Time // when the feeder last sent something of it
 	ending  bool      // Unfollow was called
-	bound   uint8     // hops that the feeder must have fewer than
 	anew    bool      // what is here is of no use: a copy is wanted
 	busy    bool      // the Sink is at work on it for a link, which may have ended
 	known   uint64    // entries of the tenant up to this index are contained
-	joined  bool
-	index   uint64 // up to which it was joined
-	marks   uint64 // of the lane then
+	last    uint64    // no entry of the tenant that is contained has a larger index
 	before  *readpath.Pairs
 	covered uint64 // of before
 }
@@ -106,6 +127,12 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 		cfg.Window = 4 << 20
 	}
 	cfg.Window = max(cfg.Window, windowMin)
+	if cfg.Moves <= 0 {
+		cfg.Moves = 32
+	}
+	if cfg.Voters == nil {
+		cfg.Voters = func(wire.GroupID) []string { return nil }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,7 +140,9 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	f := &Follower{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1)}
 	f.mu.tenants = make(map[wire.TenantID]*followed)
 	f.mu.links = make(map[string]*link)
+	f.mu.groups = make(map[wire.GroupID]*groupIn)
 	f.mu.changed = make(chan struct{})
+	f.mu.idle = sync.NewCond(&f.mu)
 	return f, nil
 }
 
@@ -124,16 +153,41 @@ func (f *Follower) Follow(id wire.TenantID, group wire.GroupID, policy uint32) {
 	defer f.mu.Unlock()
 	t := f.mu.tenants[id]
 	if t == nil {
-		t = &followed{id: id, lost: time.Now()}
+		t = &followed{id: id, lost: time.Now(), at: -1}
 		f.mu.tenants[id] = t
 		f.Stats.Tenants.Add(1)
+		f.scheduleLocked(t, time.Now())
 	}
 	t.policy = max(t.policy, policy)
 	if t.group != group && group != 0 {
 		f.detachLocked(t, true)
-		t.group, t.known = group, 0
+		f.setGroupLocked(t, group)
+		t.known = 0
 	}
-	kick(f.wake)
+}
+
+// setGroupLocked says whose tenant it is; 0 if that is not known.
+func (f *Follower) setGroupLocked(t *followed, group wire.GroupID) {
+	if t.group == group {
+		return
+	}
+	if g := f.mu.groups[t.group]; g != nil {
+		g.tenants--
+	}
+	t.group = group
+	if group != 0 {
+		f.groupLocked(group).tenants++
+	}
+}
+
+// groupLocked is what is known of a group.
+func (f *Follower) groupLocked(id wire.GroupID) *groupIn {
+	g := f.mu.groups[id]
+	if g == nil {
+		g = &groupIn{pairs: readpath.NewPairs(f.cfg.Ticks)}
+		f.mu.groups[id] = g
+	}
+	return g
 }
 
 // Unfollow ends that, and returns when the Sink is not at work on the tenant any more: the copy is the caller's to drop then. It is not to
@@ -148,11 +202,11 @@ func (f *Follower) Unfollow(id wire.TenantID) {
 	t.ending = true
 	f.detachLocked(t, true)
 	for t.busy {
-		changed := f.mu.changed
-		f.mu.Unlock()
-		<-changed
-		f.mu.Lock()
+		f.mu.idle.Wait()
 	}
+	f.arrivedLocked(t)
+	f.setGroupLocked(t, 0)
+	f.unscheduleLocked(t)
 	delete(f.mu.tenants, id)
 	f.Stats.Tenants.Add(-1)
 }
@@ -164,42 +218,18 @@ func (f *Follower) Follows(id wire.TenantID) bool {
 	return f.mu.tenants[id] != nil
 }
 
-// detachLocked ends that a tenant is followed from its feeder, and remembers how fresh it was. say lets the feeder know.
-func (f *Follower) detachLocked(t *followed, say bool) {
-	f.unjoinLocked(t)
-	if t.lane != nil && t.lane.tenants[t.id] == t {
-		delete(t.lane.tenants, t.id)
-		t.lane.tail.Leave(t.id)
-	}
-	if l := t.link; l != nil {
-		delete(l.slots, t.slot)
-		l.abortLocked(t.slot)
-		if say {
-			l.sendLocked(stream.Unsubscribe{Slot: t.slot})
+// Reconsider says that Feeders or Voters may answer otherwise now. Tenants that have a better feeder than theirs go there by and by.
+func (f *Follower) Reconsider() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for _, t := range f.mu.tenants {
+		if t.at < 0 && t.cur != nil {
+			f.scheduleLocked(t, now.Add(jitter(2*f.cfg.Timing.Settle)))
 		}
 	}
-	t.link, t.lane, t.slot = nil, nil, 0
+	f.mu.reseat = true
 	kick(f.wake)
-}
-
-// unjoinLocked ends that marks cover a tenant; what is known of its freshness stays known.
-func (f *Follower) unjoinLocked(t *followed) {
-	if !t.joined {
-		return
-	}
-	t.before, t.covered = t.lane.pairs, t.coveredLocked()
-	t.known = max(t.known, t.covered)
-	t.joined = false
-	t.lost = time.Now()
-	f.Stats.Joined.Add(-1)
-}
-
-// coveredLocked is the index up to which a joined tenant is contained.
-func (t *followed) coveredLocked() uint64 {
-	if t.lane.marks > t.marks {
-		return max(t.index, t.lane.through)
-	}
-	return t.index
 }
 
 // Run follows until ctx ends, and returns nil after the last of its goroutines. It is called once.
@@ -213,7 +243,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	f.mu.Unlock()
 	var links sync.WaitGroup
 	for ctx.Err() == nil {
-		next := f.assign(func(l *link) { links.Go(func() { l.run(ctx) }) })
+		next := f.manage(func(l *link) { links.Go(func() { l.run(ctx) }) })
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
@@ -229,86 +259,22 @@ func (f *Follower) Run(ctx context.Context) error {
 	return nil
 }
 
-// assign gives each tenant without a feeder one, and starts links. It returns when it is to be called again.
-func (f *Follower) assign(start func(*link)) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := time.Now()
-	next := time.Minute
-	for _, t := range f.mu.tenants {
-		if t.link != nil && !t.joined && !t.busy && t.link.connected && now.Sub(t.moved) > f.cfg.Timing.Relax {
-			f.detachLocked(t, true) // the feeder has nobody to follow itself
-			t.tries++
-		}
-		if t.link != nil && !t.joined {
-			next = min(next, f.cfg.Timing.Relax)
-		}
-		if t.link != nil || t.busy || t.ending {
-			continue
-		}
-		if wait := t.notYet.Sub(now); wait > 0 {
-			next = min(next, wait)
-			continue
-		}
-		if t.hops > 0 && now.Sub(t.lost) > f.cfg.Timing.Relax {
-			t.hops = 0
-		}
-		nodes := f.cfg.Feeders(t.id)
-		if len(nodes) == 0 {
-			next = min(next, f.cfg.Timing.BackoffMax/4)
-			continue
-		}
-		l, wait := f.pickLocked(t, nodes, now)
-		if l == nil {
-			next = min(next, wait)
-			continue
-		}
-		if !l.running {
-			l.running = true
-			start(l)
-		}
-		l.takeLocked(t)
-	}
-	return max(next, time.Millisecond)
-}
-
-// pickLocked is the first of the nodes that may be tried now, beginning after as many as refused before.
-func (f *Follower) pickLocked(t *followed, nodes []string, now time.Time) (*link, time.Duration) {
-	wait := f.cfg.Timing.BackoffMax
-	for i := range nodes {
-		node := nodes[(t.tries+i)%len(nodes)]
-		l := f.mu.links[node]
-		if l == nil {
-			l = newLink(f, node)
-			f.mu.links[node] = l
-		}
-		if d := l.notBefore.Sub(now); d > 0 {
-			wait = min(wait, d)
-			continue
-		}
-		return l, 0
-	}
-	return nil, wait
-}
-
 // jitter is a duration from half of d to d, so that those who lost a feeder together do not come together.
 func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
-}
-
-// retryLocked lets a tenant try the next feeder, a little later.
-func (f *Follower) retryLocked(t *followed) {
-	t.tries++
-	d := f.cfg.Timing.BackoffMax
-	if shift := t.tries / max(1, len(f.mu.links)); shift < 10 {
-		d = min(d, f.cfg.Timing.Backoff<<shift)
-	}
-	t.notYet = time.Now().Add(jitter(d))
-	kick(f.wake)
 }
 
 // announceLocked lets those go on who wait for a copy to contain more.
 func (f *Follower) announceLocked() {
 	close(f.mu.changed)
 	f.mu.changed = make(chan struct{})
+}
+
+// doneLocked says that the Sink is not at work on a tenant any more.
+func (f *Follower) doneLocked(t *followed) {
+	t.busy = false
+	f.mu.idle.Broadcast()
+	if t.cur == nil {
+		f.scheduleLocked(t, time.Now()) // the manager has waited for that
+	}
 }

@@ -18,8 +18,12 @@ func (f *Follower) Fresh(id wire.TenantID) readpath.Freshness {
 	if t == nil {
 		return readpath.Freshness{}
 	}
-	if t.joined {
-		if fresh := t.lane.pairs.Fresh(t.coveredLocked()); fresh.Known {
+	if s := t.cur; s != nil && s.joined {
+		covered := s.coveredLocked()
+		if t.before == s.lane.pairs {
+			covered = max(covered, t.covered) // it came by another feeder
+		}
+		if fresh := s.lane.pairs.Fresh(covered); fresh.Known {
 			return fresh
 		}
 	}
@@ -34,7 +38,7 @@ func (f *Follower) Askable(id wire.TenantID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.mu.tenants[id]
-	return t != nil && t.joined
+	return t != nil && t.cur != nil && t.cur.joined
 }
 
 // Confirm sends a question now, and returns when the tenant's copy contains all that anybody was answered before the call. Fresh says so
@@ -42,11 +46,15 @@ func (f *Follower) Askable(id wire.TenantID) bool {
 func (f *Follower) Confirm(ctx context.Context, id wire.TenantID) error {
 	f.mu.Lock()
 	t := f.mu.tenants[id]
-	if t == nil || !t.joined {
+	if t == nil || t.cur == nil || !t.cur.joined {
 		f.mu.Unlock()
 		return fmt.Errorf("tenant %s: %w", id, ErrNotFollowed)
 	}
-	l, group := t.link, t.lane.group
+	group := t.cur.lane.group
+	l := f.askedLocked(group)
+	if l == nil {
+		l = t.cur.link
+	}
 	f.mu.Unlock()
 	index, err := l.ask(ctx, group)
 	if err != nil {
@@ -55,8 +63,8 @@ func (f *Follower) Confirm(ctx context.Context, id wire.TenantID) error {
 	for {
 		f.mu.Lock()
 		t := f.mu.tenants[id]
-		joined := t != nil && t.joined && t.link == l && t.lane.group == group
-		done := joined && t.coveredLocked() >= index
+		joined := t != nil && t.cur != nil && t.cur.joined && t.cur.lane.group == group
+		done := joined && t.cur.coveredLocked() >= index
 		changed := f.mu.changed
 		f.mu.Unlock()
 		switch {
@@ -77,7 +85,19 @@ func (f *Follower) Confirm(ctx context.Context, id wire.TenantID) error {
 // does not vote in.
 func (f *Follower) ReadIndex(ctx context.Context, group wire.GroupID) (uint64, error) {
 	f.mu.Lock()
-	var best *link
+	best := f.askedLocked(group)
+	f.mu.Unlock()
+	if best == nil {
+		return 0, fmt.Errorf("group %d: %w", group, ErrUnknownGroup)
+	}
+	return best.ask(ctx, group)
+}
+
+// askedLocked is the link to ask for a group's index: a voter's, or else that of the relay nearest to them. nil if there is none.
+func (f *Follower) askedLocked(group wire.GroupID) (best *link) {
+	if g := f.mu.groups[group]; g != nil && g.asker != nil && g.asker.connected {
+		return g.asker
+	}
 	hops := uint8(stream.MaxHops + 1)
 	for _, l := range f.mu.links {
 		for _, lane := range l.lanes {
@@ -86,11 +106,7 @@ func (f *Follower) ReadIndex(ctx context.Context, group wire.GroupID) (uint64, e
 			}
 		}
 	}
-	f.mu.Unlock()
-	if best == nil {
-		return 0, fmt.Errorf("group %d: %w", group, ErrUnknownGroup)
-	}
-	return best.ask(ctx, group)
+	return best
 }
 
 // Lane is a Source's Lane for the tenants that this node follows.
@@ -101,8 +117,8 @@ func (f *Follower) Lane(id wire.TenantID) (Lane, error) {
 	switch {
 	case t == nil:
 		return Lane{}, &GoneError{Tenant: id, Why: stream.GoneNotHere}
-	case t.lane != nil && t.lane.hops+1 <= stream.MaxHops:
-		return Lane{Tail: t.lane.tail, Hops: t.lane.hops + 1}, nil
+	case t.cur != nil && t.cur.lane != nil && t.cur.lane.hops+1 <= stream.MaxHops:
+		return Lane{Tail: t.cur.lane.tail, Hops: t.cur.lane.hops + 1}, nil
 	case t.hops == 0 || time.Since(t.lost) > f.cfg.Timing.Relax:
 		// It may be fed by one who is farther from the voters next: those that it feeds must look for others before.
 		return Lane{}, &GoneError{Tenant: id, Why: stream.GoneNotHere}
@@ -128,13 +144,13 @@ func (f *Follower) Status(id wire.TenantID) (s Status, ok bool) {
 	if t == nil {
 		return Status{}, false
 	}
-	s.Hops, s.Joined, s.Index = t.hops, t.joined, t.known
-	if t.link != nil {
-		s.Feeder = t.link.node
+	s.Hops, s.Index = t.hops, t.known
+	if t.cur != nil {
+		s.Feeder, s.Joined = t.cur.link.node, t.cur.joined
 	}
-	if t.joined {
-		s.Index = t.coveredLocked()
-		s.Behind = max(t.lane.head, s.Index) - s.Index
+	if s.Joined {
+		s.Index = max(s.Index, t.cur.coveredLocked())
+		s.Behind = max(t.cur.lane.head, s.Index) - s.Index
 	}
 	return s, true
 }

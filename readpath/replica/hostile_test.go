@@ -438,6 +438,7 @@ func TestHostileReceiver(t *testing.T) {
 // noSource has one tenant, which follows nobody.
 type noSource struct{}
 
+func (noSource) Admit(wire.TenantID, string) error        { return nil }
 func (noSource) Lane(wire.TenantID) (replica.Lane, error) { return replica.Lane{}, replica.ErrNoLane }
 func (noSource) Head(wire.TenantID) (replica.Head, error) { return replica.Head{}, nil }
 func (noSource) OpenLTX(context.Context, wire.TenantID, stream.Head) (*replica.LTX, error) {

@@ -50,20 +50,25 @@ var (
 func (l *link) chunk(ctx context.Context, slot stream.Slot, p piece) error {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
-	t := l.slots[slot]
-	if t == nil {
+	s := l.slots[slot]
+	if s == nil {
 		l.doneLocked(len(p.data))
 		return nil
 	}
+	t := s.t
 	i := l.installs[slot]
 	first := p.flags&stream.ChunkFirst != 0
 	switch {
-	case first && (i != nil || t.joined):
-		return l.refuse(t, "a copy begins out of place")
+	case first && t.back != nil:
+		l.doneLocked(len(p.data))
+		l.f.detachLocked(t, true) // it has not what this copy lacks, and the feeder before has: no better one
+		return nil
+	case first && (i != nil || s.joined):
+		return l.refuse(s, "a copy begins out of place")
 	case !first && i == nil:
-		return l.refuse(t, "a copy goes on that has not begun")
+		return l.refuse(s, "a copy goes on that has not begun")
 	case !first && (i.last || p.ltx != i.head.ltx || p.min != i.head.min || p.max != i.head.max):
-		return l.refuse(t, "a piece of another copy")
+		return l.refuse(s, "a piece of another copy")
 	case p.flags&stream.ChunkAborted != 0:
 		l.f.log.Info("a copy was broken off by its feeder", "tenant", t.id, "feeder", l.node)
 		l.f.detachLocked(t, true)
@@ -75,14 +80,14 @@ func (l *link) chunk(ctx context.Context, slot stream.Slot, p piece) error {
 	}
 	i.last = p.flags&stream.ChunkLast != 0
 	if i.window -= int64(len(p.data)); i.window < 0 {
-		return l.refuse(t, "it sent %d bytes of a copy more than it may", -i.window)
+		return l.refuse(s, "it sent %d bytes of a copy more than it may", -i.window)
 	}
 	select {
 	case i.queue <- p:
 	default:
-		return l.refuse(t, "more than %d pieces of a copy at a time", pieces)
+		return l.refuse(s, "more than %d pieces of a copy at a time", pieces)
 	}
-	t.moved = time.Now()
+	s.moved = time.Now()
 	if first {
 		i.ctx, i.end = context.WithCancelCause(ctx)
 		l.installs[slot] = i
@@ -160,27 +165,26 @@ func (i *install) run(t *followed, group wire.GroupID) {
 	for len(i.queue) > 0 { // what nobody read
 		l.doneLocked(len((<-i.queue).data))
 	}
-	t.busy = false
-	f.announceLocked()
-	kick(f.wake)
+	f.doneLocked(t)
 	if err == nil {
-		t.known, t.anew = head.Index, false
+		t.known, t.last, t.anew = head.Index, head.Index, false
 	}
-	if l.slots[i.slot] != t {
+	s := l.slots[i.slot]
+	if s == nil {
 		return
 	}
 	if err != nil {
-		l.failedLocked(t, fmt.Errorf("install: %w", err))
+		l.failedLocked(s, fmt.Errorf("install: %w", err))
 		return
 	}
-	t.moved = time.Now()
+	s.moved = time.Now()
 	if i.head.ltx {
 		f.Stats.LTX.Add(1)
 	} else {
 		f.Stats.Copies.Add(1)
 	}
-	if t.lane != nil {
-		t.lane.tail.Renew(t.id, t.known)
+	if s.lane != nil {
+		s.lane.tail.Renew(t.id, t.last)
 	}
 	l.sendLocked(stream.Ack{Slot: i.slot, Head: head.Head})
 }

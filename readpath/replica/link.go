@@ -39,11 +39,11 @@ type link struct {
 	notBefore time.Time
 
 	nextSlot stream.Slot
-	slots    map[stream.Slot]*followed
+	slots    map[stream.Slot]*sub
 	fresh    []stream.Slot // to be subscribed
 	lanes    map[stream.Lane]*laneIn
 	installs map[stream.Slot]*install
-	pairs    map[wire.GroupID]*readpath.Pairs
+	asked    map[wire.GroupID]struct{} // groups whose index is asked for here, and whose tenants come from elsewhere
 	rounds   map[wire.GroupID]*readpath.Rounds
 	out      []stream.Frame
 	window   int64 // bytes of data that the feeder may send
@@ -59,8 +59,8 @@ type laneIn struct {
 	hops    uint8 // of the feeder
 	tail    *Tail // for those that follow this node
 	pairs   *readpath.Pairs
-	tenants map[wire.TenantID]*followed
-	through uint64 // of the newest mark applied
+	tenants map[wire.TenantID]*sub // that are followed by it
+	through uint64                 // of the newest mark applied
 	marks   uint64
 	head    uint64 // how far the feeder says it is
 }
@@ -75,24 +75,22 @@ func newLink(f *Follower, node string) *link {
 func (l *link) resetLocked() {
 	l.inbox = make(chan stream.Frame, inboxFrames)
 	l.connected = false
-	l.slots = make(map[stream.Slot]*followed)
+	l.slots = make(map[stream.Slot]*sub)
 	l.lanes = make(map[stream.Lane]*laneIn)
 	l.installs = make(map[stream.Slot]*install)
-	l.pairs = make(map[wire.GroupID]*readpath.Pairs)
+	l.asked = make(map[wire.GroupID]struct{})
 	l.rounds = make(map[wire.GroupID]*readpath.Rounds)
 	l.asks = make(map[uint64]*ask)
 	l.fresh, l.out, l.nextSlot, l.taken = nil, nil, 0, 0
 	l.window = int64(l.f.cfg.Window)
 }
 
-// takeLocked lets a tenant be followed from here.
-func (l *link) takeLocked(t *followed) {
-	l.nextSlot++
-	t.link, t.slot, t.lane = l, l.nextSlot, nil
-	t.moved = time.Now()
-	l.slots[t.slot] = t
-	l.fresh = append(l.fresh, t.slot)
-	kick(l.wake)
+// startLocked lets the link run, if it does not.
+func (l *link) startLocked(start func(*link)) {
+	if !l.running {
+		l.running = true
+		start(l)
+	}
 }
 
 func (l *link) sendLocked(f stream.Frame) {
@@ -111,12 +109,18 @@ func (l *link) run(ctx context.Context) {
 	for _, i := range l.installs {
 		i.end(errLinkEnded)
 	}
-	for _, t := range l.slots {
-		f.detachLocked(t, false)
+	for _, s := range l.slots {
+		f.detachLocked(s.t, false)
 		if err != nil {
-			f.retryLocked(t)
+			f.retryLocked(s.t)
 		}
 	}
+	for id := range l.asked {
+		if g := f.mu.groups[id]; g != nil && g.asker == l {
+			g.asker = nil
+		}
+	}
+	f.mu.reseat = true
 	for _, lane := range l.lanes {
 		lane.tail.End()
 	}
@@ -167,8 +171,11 @@ func (l *link) connect(ctx context.Context) error {
 	l.f.mu.Lock()
 	l.connected = true
 	now := time.Now()
-	for _, t := range l.slots {
-		t.moved = now
+	for _, s := range l.slots {
+		s.moved = now
+	}
+	for id := range l.asked {
+		l.askLocked(id, nil)
 	}
 	l.f.mu.Unlock()
 	l.f.Stats.Streams.Add(1)
@@ -286,7 +293,7 @@ func (l *link) write(ctx context.Context, conn net.Conn) error {
 func (l *link) closeIfIdle() bool {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
-	if len(l.slots) > 0 {
+	if len(l.slots) > 0 || len(l.asked) > 0 {
 		return false
 	}
 	if l.f.mu.links[l.node] == l {
@@ -306,41 +313,40 @@ func (l *link) takeOut() (frames []stream.Frame, fresh []stream.Slot, used bool)
 		l.window += l.taken
 		l.taken = 0
 	}
-	return frames, fresh, len(l.slots) > 0
+	return frames, fresh, len(l.slots) > 0 || len(l.asked) > 0
 }
 
 // subscribe asks for a tenant from where its copy is.
 func (l *link) subscribe(w *stream.Writer, slot stream.Slot) error {
-	l.f.mu.Lock()
-	t := l.slots[slot]
-	l.f.mu.Unlock()
-	if t == nil {
+	f := l.f
+	f.mu.Lock()
+	s := l.slots[slot]
+	if s == nil {
+		f.mu.Unlock()
 		return nil
 	}
-	head := l.f.cfg.Sink.Head(t.id)
-	l.f.mu.Lock()
-	if l.slots[slot] != t {
-		l.f.mu.Unlock()
+	t := s.t
+	f.mu.Unlock()
+	head := f.cfg.Sink.Head(t.id)
+	f.mu.Lock()
+	if l.slots[slot] != s {
+		f.mu.Unlock()
 		return nil
 	}
 	if t.group == 0 {
-		t.group = head.Group
+		f.setGroupLocked(t, head.Group)
 	}
-	out := stream.Subscribe{Slot: slot, Tenant: t.id, Group: t.group, Policy: max(t.policy, head.Policy), Hops: stream.MaxHops}
+	out := stream.Subscribe{Slot: slot, Tenant: t.id, Group: t.group, Policy: max(t.policy, head.Policy), Hops: s.bound}
 	switch {
 	case head.Epoch == 0 || head.Group != t.group:
-		t.known = 0 // an index of another group's log says nothing
+		t.known, t.last = 0, 0 // an index of another group's log says nothing
 	case !t.anew:
-		t.known = max(t.known, head.Index)
+		t.known, t.last = max(t.known, head.Index), head.Index
 	}
 	if !t.anew && head.Epoch != 0 {
 		out.Head = head.Head
 		out.Head.Index = t.known
 	}
-	if t.hops > 0 {
-		out.Hops = t.hops
-	}
-	t.bound = out.Hops
-	l.f.mu.Unlock()
+	f.mu.Unlock()
 	return w.Write(out)
 }

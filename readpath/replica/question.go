@@ -13,6 +13,7 @@ import (
 // ask is a question under way.
 type ask struct {
 	group wire.GroupID
+	pairs *readpath.Pairs // of the group
 	asked readpath.Asked
 	since time.Time
 	done  chan asked // holds one; nil if nobody waits
@@ -23,23 +24,40 @@ type asked struct {
 	err   error
 }
 
-// probe asks for the index of each group that has a tenant here.
+// probe asks for the index of each group that it is time for. Of a group it is asked once, by whichever link to a voter comes first; a relay is
+// asked only while no voter answers.
 func (l *link) probe() {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
+	now := time.Now()
 	under := make(map[wire.GroupID]int)
 	for id, a := range l.asks {
-		if time.Since(a.since) > 2*l.f.cfg.Timing.Answer {
+		if now.Sub(a.since) > 2*l.f.cfg.Timing.Answer {
 			a.answer(0, ErrUnconfirmed)
 			delete(l.asks, id)
 			continue
 		}
 		under[a.group]++
 	}
+	every := l.f.cfg.Timing.Probe
+	ask := func(group wire.GroupID, patience time.Duration) {
+		if under[group] < asksPerGroup && now.Sub(l.f.groupLocked(group).confirmed) >= patience {
+			under[group] = asksPerGroup // one is enough for all lanes of a group
+			l.askLocked(group, nil)
+		}
+	}
+	for group := range l.asked {
+		ask(group, every*9/10)
+	}
 	for _, lane := range l.lanes {
-		if len(lane.tenants) > 0 && under[lane.group] < asksPerGroup {
-			under[lane.group] = asksPerGroup // one is enough for all lanes of a group
-			l.askLocked(lane.group, nil)
+		switch {
+		case len(lane.tenants) == 0:
+		case lane.hops == 0:
+			ask(lane.group, every*9/10)
+		case l.f.groupLocked(lane.group).asker != nil:
+			ask(lane.group, 2*every) // the voter does not answer
+		default:
+			ask(lane.group, every*9/10)
 		}
 	}
 }
@@ -53,17 +71,9 @@ func (l *link) askLocked(group wire.GroupID, done chan asked) {
 		return
 	}
 	l.nextAsk++
-	l.asks[l.nextAsk] = &ask{group: group, asked: l.pairsLocked(group).Ask(), since: time.Now(), done: done}
+	pairs := l.f.groupLocked(group).pairs
+	l.asks[l.nextAsk] = &ask{group: group, pairs: pairs, asked: pairs.Ask(), since: time.Now(), done: done}
 	l.sendLocked(stream.Probe{ID: l.nextAsk, Group: group})
-}
-
-func (l *link) pairsLocked(group wire.GroupID) *readpath.Pairs {
-	p := l.pairs[group]
-	if p == nil {
-		p = readpath.NewPairs(l.f.cfg.Ticks)
-		l.pairs[group] = p
-	}
-	return p
 }
 
 func (a *ask) answer(index uint64, err error) {
@@ -118,7 +128,10 @@ func (l *link) answered(p stream.Probed) error {
 		a.answer(0, fmt.Errorf("feeder %s: %v: %w", l.node, p.Code, ErrUnconfirmed))
 		return nil
 	}
-	l.pairsLocked(p.Group).Confirm(a.asked, p.Index)
+	a.pairs.Confirm(a.asked, p.Index)
+	if g := l.f.mu.groups[p.Group]; g != nil && a.since.After(g.confirmed) {
+		g.confirmed = a.since
+	}
 	a.answer(p.Index, nil)
 	l.f.announceLocked()
 	return nil

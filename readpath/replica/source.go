@@ -25,6 +25,9 @@ type Lane struct {
 
 // Source is what a Feeder passes on. Its methods are called from several goroutines.
 type Source interface {
+	// Admit says whether a node may be sent a tenant at all, whatever it asks: whether it is inside its jurisdiction. It is asked before anything of the
+	// tenant is sent, and again before each entry that may change the answer. The error is a *GoneError. It must be quick.
+	Admit(id wire.TenantID, receiver string) error
 	// Lane is where the tenant's transactions come now. The error is a *GoneError if they don't, or ErrNoLane if they will again.
 	Lane(id wire.TenantID) (Lane, error)
 	// Head is where the tenant's copy stands in the log of its group, visible or not yet. An entry up to Head.Index that is not

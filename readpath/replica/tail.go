@@ -52,8 +52,10 @@ type item struct {
 	index  uint64
 	before uint64 // sequence number of the tenant's item before, plus 1; 0 for none
 	entry  []byte
-	prev   stream.Head // position before an entry, without index
-	next   stream.Head // position after it, with its index
+	// control: the tenant's record may be another after it.
+	control bool
+	prev    stream.Head // position before an entry, without index
+	next    stream.Head // position after it, with its index
 }
 
 func (i *item) size() int64 { return int64(len(i.entry)) + itemBytes }
@@ -104,7 +106,7 @@ func (t *Tail) append(index uint64, entry []byte, h *txn.Header) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	prev, next := positions(index, h)
-	t.addLocked(item{kind: itemEntry, tenant: h.Tenant, index: index, entry: entry, prev: prev, next: next})
+	t.addLocked(item{kind: itemEntry, tenant: h.Tenant, index: index, entry: entry, control: h.Kind == txn.Control, prev: prev, next: next})
 }
 
 // positions are those before and after an entry. Only a transaction moves a position.
@@ -299,7 +301,7 @@ func (t *Tail) since(id wire.TenantID, index, end uint64) (items []item, complet
 		if i.kind == itemEnter && index < i.index || i.kind == itemLeave {
 			return nil, false
 		}
-		if i.kind == itemEntry && i.index <= index {
+		if i.index <= index && (i.kind == itemEntry || i.kind == itemEnter) {
 			break
 		}
 		if i.kind == itemEntry && at < end {

@@ -112,7 +112,7 @@ func TestMarksCoverWhatIsJoined(t *testing.T) {
 	}
 	// The same where the marks come in.
 	lane := &laneIn{through: 50, marks: 7}
-	at := &followed{lane: lane, joined: true, index: 10, marks: 7}
+	at := &sub{lane: lane, joined: true, index: 10, marks: 7}
 	if got := at.coveredLocked(); got != 10 {
 		t.Errorf("joined at 10 after a mark of 50: %d", got)
 	}

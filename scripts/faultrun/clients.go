@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nearsql/nearsql/scripts/localcluster"
 	"github.com/nearsql/nearsql/sqlnode/client"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -85,31 +83,12 @@ type user struct {
 	id      int
 	rng     *rand.Rand
 	h       *history
-	nodes   []*localcluster.Node
-	clients []*client.Client // of each node
-	home    int
+	roster  *roster
+	home    int // its place
 	tenants []string
 	values  *atomic.Int64
 	stale   bool // the planted fault
 	seen    map[key]string
-}
-
-func newClients(c *localcluster.Cluster) ([]*client.Client, error) {
-	token, err := c.Key()
-	if err != nil {
-		return nil, err
-	}
-	var out []*client.Client
-	for _, n := range c.Nodes {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DisableCompression = true
-		cl, err := client.New(n.URL(), client.Options{Token: token, HTTP: &http.Client{Transport: t}})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, cl)
-	}
-	return out, nil
 }
 
 // run sends until ctx ends. An op that was begun is ended.
@@ -117,8 +96,8 @@ func (u *user) run(ctx context.Context) {
 	u.seen = make(map[key]string)
 	for ctx.Err() == nil {
 		o := u.choose()
-		node := u.home
-		o.node = u.nodes[node].ID
+		node := u.roster.at(u.home)
+		o.node = node.ID
 		u.h.begin(o)
 		meta, err := u.send(node, o)
 		u.h.end(o)
@@ -143,12 +122,12 @@ func (u *user) poke(ctx context.Context, until time.Time) {
 	defer all.Wait()
 	for time.Now().Before(until) && sleep(ctx, pokeEvery) {
 		o := u.choose()
-		o.verb, o.value, o.old, o.node = read, "", "", u.nodes[u.home].ID
+		o.verb, o.value, o.old, o.node = read, "", "", u.roster.at(u.home).ID
 		all.Go(func() {
 			// A user of its own, since this one goes on.
-			one := &user{clients: u.clients, h: u.h, stale: u.stale, seen: make(map[key]string)}
+			one := &user{h: u.h, stale: u.stale, seen: make(map[key]string)}
 			u.h.begin(o)
-			_, _ = one.send(u.home, o) // what became of it is in the history
+			_, _ = one.send(u.roster.at(u.home), o) // what became of it is in the history
 			u.h.end(o)
 		})
 	}
@@ -181,14 +160,14 @@ func (u *user) choose() *op {
 }
 
 // send sends an op, and fills in what became of it.
-func (u *user) send(node int, o *op) (wire.Meta, error) {
+func (u *user) send(node *member, o *op) (wire.Meta, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), opMax)
 	defer cancel()
 	r := &wire.Request{Statements: []wire.Statement{statementOf(o)}, Consistency: wire.Strong}
 	if u.stale && o.verb == read {
 		r.Consistency, r.MaxStaleness = wire.Weak, wire.AnyStaleness
 	}
-	results, meta, err := u.clients[node].Exec(ctx, o.key.tenant, r)
+	results, meta, err := node.client.Exec(ctx, o.key.tenant, r)
 	if err == nil && len(results) != 1 {
 		err = fmt.Errorf("%d results for one statement", len(results))
 	}
@@ -208,18 +187,18 @@ func (u *user) send(node int, o *op) (wire.Meta, error) {
 func (u *user) follow(o *op, bookmark string) {
 	ctx, cancel := context.WithTimeout(context.Background(), opMax)
 	defer cancel()
-	node := u.rng.IntN(len(u.nodes))
+	node := u.roster.at(u.rng.IntN(u.roster.size))
 	q := &op{key: o.key, verb: read}
-	results, _, err := u.clients[node].Exec(ctx, o.key.tenant, &wire.Request{Statements: []wire.Statement{statementOf(q)}, Consistency: wire.Weak, MaxStaleness: wire.AnyStaleness, Bookmark: bookmark})
+	results, _, err := node.client.Exec(ctx, o.key.tenant, &wire.Request{Statements: []wire.Statement{statementOf(q)}, Consistency: wire.Weak, MaxStaleness: wire.AnyStaleness, Bookmark: bookmark})
 	if err != nil || len(results) != 1 {
 		var we *wire.Error
 		if errors.As(err, &we) && (we.Code == wire.CodeBookmarkLost || we.Code == wire.CodeBadBookmark) {
-			u.h.complain("bookmark", "%s: node %s does not take the bookmark of\n    %s\n    %v", o.key, u.nodes[node].ID, o, err)
+			u.h.complain("bookmark", "%s: node %s does not take the bookmark of\n    %s\n    %v", o.key, node.ID, o, err)
 		}
 		return
 	}
 	learn(q, results[0], nil)
 	if !strings.HasPrefix(q.seen.text, o.seen.text) {
-		u.h.complain("bookmark", "%s: node %s answers a weak read with the bookmark of\n    %s\n    with %q", o.key, u.nodes[node].ID, o, q.seen.text)
+		u.h.complain("bookmark", "%s: node %s answers a weak read with the bookmark of\n    %s\n    with %q", o.key, node.ID, o, q.seen.text)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,12 +15,13 @@ const nodeStartMax = time.Minute
 // injector does to a cluster what a plan says.
 type injector struct {
 	c   *localcluster.Cluster
+	at  *roster
 	h   *history
 	say func(format string, args ...any)
-	// poke sends reads to a node that is paused, until a time.
-	poke func(ctx context.Context, node int, until time.Time)
+	// poke sends reads to a place whose node is paused, until a time.
+	poke func(ctx context.Context, place int, until time.Time)
 
-	// Starts, stops and kills of one node exclude each other.
+	// Starts, stops and kills in one place exclude each other.
 	nodes []sync.Mutex
 
 	mu struct {
@@ -32,8 +32,8 @@ type injector struct {
 	}
 }
 
-func newInjector(c *localcluster.Cluster, h *history, say func(string, ...any), poke func(context.Context, int, time.Time)) *injector {
-	j := &injector{c: c, h: h, say: say, poke: poke, nodes: make([]sync.Mutex, len(c.Nodes))}
+func newInjector(c *localcluster.Cluster, at *roster, h *history, say func(string, ...any), poke func(context.Context, int, time.Time)) *injector {
+	j := &injector{c: c, at: at, h: h, say: say, poke: poke, nodes: make([]sync.Mutex, at.size)}
 	j.mu.cuts = make(map[[2]string]int)
 	return j
 }
@@ -73,9 +73,11 @@ func (j *injector) inject(ctx context.Context, f fault, until time.Time) {
 			j.mu.Unlock()
 			return
 		}
-		f.a = slices.Index(j.c.Nodes, p)
+		if f.a = j.at.place(p.ID); f.a < 0 {
+			return // it was replaced meanwhile
+		}
 		if f.b == f.a {
-			f.b = (f.b + 1) % len(j.c.Nodes)
+			f.b = (f.b + 1) % j.at.size
 		}
 	}
 	j.say("%s", f)
@@ -88,10 +90,12 @@ func (j *injector) inject(ctx context.Context, f fault, until time.Time) {
 		j.down(f.a, wait, (*localcluster.Node).Kill)
 	case killAll:
 		var all sync.WaitGroup
-		for i := range j.c.Nodes {
+		for i := range j.at.size {
 			all.Go(func() { j.down(i, wait, (*localcluster.Node).Kill) })
 		}
 		all.Wait()
+	case killApart:
+		j.apart(ctx, f.a, wait)
 	case restart:
 		j.down(f.a, wait, func(n *localcluster.Node) {
 			if err := n.Stop(); err != nil {
@@ -100,7 +104,7 @@ func (j *injector) inject(ctx context.Context, f fault, until time.Time) {
 		})
 	case pause:
 		// Not locked: a node that is paused may be killed too.
-		n := j.c.Nodes[f.a]
+		n := j.at.at(f.a)
 		n.Pause()
 		var reads sync.WaitGroup
 		reads.Go(func() { j.poke(ctx, f.a, until) })
@@ -108,10 +112,10 @@ func (j *injector) inject(ctx context.Context, f fault, until time.Time) {
 		n.Resume()
 		reads.Wait()
 	case move:
-		n := j.c.Nodes[f.a]
-		for _, at := range j.c.Nodes { // any of them passes it on
+		n := j.at.at(f.a)
+		for _, at := range j.at.all() { // any of them passes it on
 			if at.Running() && !at.Paused() {
-				_, _ = j.c.Do(ctx, at, "POST", "/v1/groups/2/move-leader", fmt.Sprintf(`{"to":%q}`, n.ID)) // may be refused, as where it is no voter
+				_, _ = j.c.Do(ctx, at.Node, "POST", "/v1/groups/2/move-leader", fmt.Sprintf(`{"to":%q}`, n.ID)) // may be refused, as where it is no voter
 				break
 			}
 		}
@@ -127,11 +131,27 @@ func (j *injector) inject(ctx context.Context, f fault, until time.Time) {
 	}
 }
 
+// apart cuts a node off from all others, kills it while what it was told is nowhere else, and lets it start again before it hears of them.
+func (j *injector) apart(ctx context.Context, i int, wait func()) {
+	ways := j.ways(fault{what: isolate, a: i})
+	for _, w := range ways {
+		j.sever(w, 1)
+	}
+	sleep(ctx, apartTime)
+	j.down(i, wait, (*localcluster.Node).Kill)
+	for _, w := range ways {
+		j.sever(w, -1)
+	}
+}
+
+// apartTime is how long a node that is cut off goes on before it is killed.
+const apartTime = 1500 * time.Millisecond
+
 // down ends a node, waits, and starts it again.
 func (j *injector) down(i int, wait func(), end func(*localcluster.Node)) {
 	j.nodes[i].Lock()
 	defer j.nodes[i].Unlock()
-	n := j.c.Nodes[i]
+	n := j.at.at(i).Node
 	j.alive(n)
 	end(n)
 	wait()
@@ -151,28 +171,28 @@ func (j *injector) alive(n *localcluster.Node) {
 
 // allAlive complains of nodes that have ended. It is for when there are no more faults.
 func (j *injector) allAlive() {
-	for i, n := range j.c.Nodes {
+	for i, n := range j.at.all() {
 		j.nodes[i].Lock()
-		j.alive(n)
+		j.alive(n.Node)
 		j.nodes[i].Unlock()
 	}
 }
 
 // ways are those that a fault cuts.
 func (j *injector) ways(f fault) (list [][2]string) {
-	id := func(i int) string { return j.c.Nodes[i].ID }
+	id := func(i int) string { return j.at.at(i).ID }
 	switch f.what {
 	case cut:
 		return [][2]string{{id(f.a), id(f.b)}, {id(f.b), id(f.a)}}
 	case cutOneWay:
 		return [][2]string{{id(f.a), id(f.b)}}
 	}
-	for i := range j.c.Nodes {
+	for i := range j.at.size {
 		if i == f.a {
 			continue
 		}
 		list = append(list, [2]string{id(i), id(f.a)})
-		if f.what == isolate {
+		if f.what == isolate || f.what == killApart {
 			list = append(list, [2]string{id(f.a), id(i)})
 		}
 	}

@@ -155,6 +155,13 @@ func (h *history) end(o *op) {
 	h.mu.counts[what+" "+outcome]++
 }
 
+// count counts what is in no history.
+func (h *history) count(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.counts[what]++
+}
+
 // keptProblems bounds how many problems of a class are kept.
 const keptProblems = 3
 

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/scripts/localcluster"
-	"github.com/nearsql/nearsql/sqlnode/client"
+	"github.com/nearsql/nearsql/tenant"
 )
 
 func main() {
@@ -46,14 +46,19 @@ type run struct {
 	out      io.Writer
 	duration time.Duration
 	seed     uint64
-	stale    bool // --planted stale
-	goOn     bool // --keep-going
+	planted  string // --planted
+	goOn     bool   // --keep-going
+	replace  bool   // voters for good
+	binary   string
 	weights  weights
 	dir      string
+	spares   int
 	c        *localcluster.Cluster
 	h        *history
-	clients  []*client.Client // of each node
+	roster   *roster
 	tenants  []string
+	clocks   []*clockwork // of each tenant
+	counters *counters
 
 	printing sync.Mutex
 	checked  atomic.Int64 // keys
@@ -71,14 +76,16 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	r := &run{out: out}
 	flags := flag.NewFlagSet("fault-run", flag.ContinueOnError)
 	flags.StringVar(&o.Binary, "nearsql", "", "the `PROGRAM` to run (needed)")
-	flags.IntVar(&o.Nodes, "nodes", 3, "number of nodes")
+	voters := flags.Int("nodes", 3, "number of nodes, of which at most three vote")
+	replicas := flags.Int("replicas", 1, "number of nodes more, where all tenants have replicas")
+	flags.BoolVar(&r.replace, "replace", true, "kill voters for good now and then, and put others in their place")
 	flags.BoolVar(&o.Plain, "plain", false, "no TLS between nodes")
 	flags.DurationVar(&r.duration, "duration", fullDuration, "how long there are faults")
 	flags.Uint64Var(&r.seed, "seed", 0, "`SEED` of faults and of what clients do (default: one that is printed)")
 	quick := flags.Bool("quick", false, "a run of 45 seconds in all")
 	flags.BoolVar(&r.goOn, "keep-going", false, "go on when a fault has been found")
-	only := flags.String("faults", "", "only the faults of this `LIST`: kill,kill all,pause,cut,cut one way,isolate,deafen,move leadership,restart")
-	planted := flags.String("planted", "", "plant a `FAULT` (stale) and succeed if it is found")
+	only := flags.String("faults", "", "only the faults of this `LIST`: kill,kill all,pause,cut,cut one way,isolate,deafen,move leadership,restart,kill apart")
+	planted := flags.String("planted", "", "plant a `FAULT` ("+strings.Join(plants, ", ")+") and succeed if it is found")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -87,16 +94,25 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch {
 	case o.Binary == "" || flags.NArg() > 0:
-		return errors.New("usage: fault-run [--duration D] [--nodes N] [--seed N] [--quick] [--plain] [--keep-going] [--faults LIST] [--planted stale]; run it by scripts/fault-run")
-	case *planted != "" && *planted != "stale":
-		return fmt.Errorf("--planted %s: there is only stale", *planted)
+		return errors.New("usage: fault-run [--duration D] [--nodes N] [--replicas N] [--replace=false] [--seed N] [--quick] [--plain] [--keep-going] [--faults LIST] [--planted FAULT]; run it by scripts/fault-run")
+	case *planted != "" && !slices.Contains(plants, *planted):
+		return fmt.Errorf("--planted %s: there are %s", *planted, strings.Join(plants, ", "))
+	case *voters < 1 || *replicas < 0:
+		return errors.New("--nodes must be 1 at least, and --replicas 0")
 	}
-	r.stale = *planted != ""
+	r.planted, r.binary = *planted, o.Binary
 	if *quick {
 		r.duration = quickDuration
 	}
 	if r.seed == 0 {
 		r.seed = rand.Uint64N(1 << 32)
+	}
+	if o.Nodes = *voters; o.Nodes > 1 {
+		o.Nodes += *replicas
+	}
+	if r.replace = r.replace && *voters == 3; r.replace {
+		o.Spares = spares(r.duration)
+		r.spares = o.Spares
 	}
 	r.weights = usual(o.Nodes)
 	if *only != "" {
@@ -111,7 +127,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 
 // all runs the cluster, and says how it went.
 func (r *run) all(ctx context.Context, o localcluster.Options) (err error) {
-	r.say("fault-run of %s with seed %d, %d nodes", r.duration, r.seed, o.Nodes)
+	r.say("fault-run of %s with seed %d, %d nodes and %d to replace them", r.duration, r.seed, o.Nodes, o.Spares)
 	if r.dir, err = os.MkdirTemp("", "nearsql-faultrun-"); err != nil {
 		return err
 	}
@@ -136,6 +152,15 @@ func (r *run) all(ctx context.Context, o localcluster.Options) (err error) {
 	return r.verdict()
 }
 
+// Faults that may be planted in the clients, to see that the checks find them.
+const (
+	plantedStale     = "stale"     // strong reads are sent as weak ones of any age
+	plantedBound     = "bound"     // weak reads with a bound are sent without
+	plantedIncrement = "increment" // some increments are counted twice
+)
+
+var plants = []string{plantedStale, plantedBound, plantedIncrement}
+
 // begin starts the cluster and makes the tenants.
 func (r *run) begin(ctx context.Context) (err error) {
 	starting, cancel := context.WithTimeout(ctx, nodeStartMax)
@@ -143,22 +168,28 @@ func (r *run) begin(ctx context.Context) (err error) {
 	if err := r.c.Start(starting); err != nil {
 		return err
 	}
-	if r.clients, err = newClients(r.c); err != nil {
+	if r.roster, err = newRoster(r.c, len(r.c.Nodes)-r.spares); err != nil {
 		return err
 	}
+	r.counters = newCounters()
+	at := r.roster.at(0)
 	for i := range tenantCount {
 		t := fmt.Sprintf("fault-%d", i+1)
-		if _, err := r.c.Do(starting, r.c.Nodes[0], "POST", "/v1/tenants", fmt.Sprintf(`{"name":%q}`, t)); err != nil {
+		if _, err := at.client.CreateTenant(starting, t, tenant.CreateOptions{}); err != nil {
 			return fmt.Errorf("create tenant %s: %w", t, err)
 		}
-		for _, sql := range schema {
-			if _, _, err := r.clients[0].Query(starting, t, sql); err != nil {
+		if _, err := at.client.Place(starting, t, tenant.Placement{Replicas: tenant.ReplicasAll}); err != nil {
+			return fmt.Errorf("place tenant %s: %w", t, err)
+		}
+		for _, sql := range slices.Concat(schema, clockSchema, counterSchema) {
+			if _, _, err := at.client.Query(starting, t, sql); err != nil {
 				return fmt.Errorf("tenant %s: %s: %w", t, sql, err)
 			}
 		}
 		r.tenants = append(r.tenants, t)
+		r.clocks = append(r.clocks, &clockwork{})
 	}
-	return nil
+	return r.whole(starting)
 }
 
 // trouble has clients work while there are faults, and checks what they were told.
@@ -166,23 +197,37 @@ func (r *run) trouble(ctx context.Context) error {
 	r.h = newHistory()
 	values := new(atomic.Int64)
 	newUser := func(id, home int) *user {
-		return &user{id: id, rng: rand.New(rand.NewPCG(r.seed, uint64(id)+1)), h: r.h, nodes: r.c.Nodes, clients: r.clients, home: home,
-			tenants: r.tenants, values: values, stale: r.stale}
+		return &user{id: id, rng: rand.New(rand.NewPCG(r.seed, uint64(id)+1)), h: r.h, roster: r.roster, home: home,
+			tenants: r.tenants, values: values, stale: r.planted == plantedStale}
 	}
-	count := usersPerNode * len(r.c.Nodes)
-	j := newInjector(r.c, r.h, r.say, func(ctx context.Context, node int, until time.Time) { newUser(count+node, node).poke(ctx, until) })
-	list := plan(rand.New(rand.NewPCG(r.seed, 0)), r.weights, len(r.c.Nodes), r.duration)
+	places := r.roster.size
+	count := usersPerNode * places
+	j := newInjector(r.c, r.roster, r.h, r.say, func(ctx context.Context, node int, until time.Time) { newUser(count+node, node).poke(ctx, until) })
+	list := plan(rand.New(rand.NewPCG(r.seed, 0)), r.weights, places, r.duration)
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	var users, checks sync.WaitGroup
 	for i := range count {
-		users.Go(func() { newUser(i, i%len(r.c.Nodes)).run(working) })
+		users.Go(func() { newUser(i, i%places).run(working) })
+	}
+	rng := func(i int) *rand.Rand { return rand.New(rand.NewPCG(r.seed, uint64(1000+i))) }
+	for i, t := range r.tenants {
+		users.Go(func() { r.tickOn(working, t, r.clocks[i], rng(i)) })
+	}
+	for i := range places {
+		users.Go(func() { r.readBounds(working, i, rng(100+i)) })
+		users.Go(func() { r.increment(working, i, rng(200+i)) })
 	}
 	checks.Go(func() { r.checkRounds(working, stop) })
 	faulty, calm := context.WithTimeout(working, r.duration)
+	var replacing sync.WaitGroup
+	if r.replace {
+		replacing.Go(func() { r.replaceNodes(faulty, j) })
+	}
 	j.run(faulty, list)
 	<-faulty.Done()
 	calm()
+	replacing.Wait()
 	// Some time without faults: what is right must become possible again.
 	sleep(working, 2*roundTime)
 	stop()
@@ -203,6 +248,7 @@ func (r *run) trouble(ctx context.Context) error {
 		end := final[k]
 		r.check(k, all[k], &end)
 	}
+	r.settleCounters(ctx)
 	return r.copies(ctx)
 }
 
@@ -242,35 +288,4 @@ func (r *run) check(k key, ops []*op, final *state) {
 	if fault != "" {
 		r.h.complain("history", "%s", fault)
 	}
-}
-
-// verdict prints what was found.
-func (r *run) verdict() error {
-	r.h.mu.Lock()
-	counts, classes, gap := maps.Clone(r.h.mu.counts), maps.Clone(r.h.mu.classes), r.h.mu.gap
-	r.h.mu.Unlock()
-	for _, what := range slices.Sorted(maps.Keys(counts)) {
-		r.say("%8d %s", counts[what], what)
-	}
-	problems := r.h.problems()
-	r.say("%d keys checked, %d too hard to decide; at most %s without an acknowledged write", r.checked.Load(), r.tooLong.Load(), gap.Round(time.Millisecond))
-	for _, p := range problems {
-		r.say("FAULT: %s", p)
-	}
-	found := 0
-	for _, class := range slices.Sorted(maps.Keys(classes)) {
-		r.say("%8d faults of %s", classes[class], class)
-		found += classes[class]
-	}
-	switch {
-	case r.stale && len(problems) > 0:
-		r.say("the planted fault was found")
-		return nil
-	case r.stale:
-		return errors.New("the planted fault was not found")
-	case len(problems) > 0:
-		return fmt.Errorf("%d faults found with seed %d", found, r.seed)
-	}
-	r.say("no fault found")
-	return nil
 }

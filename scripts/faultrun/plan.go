@@ -12,7 +12,7 @@ type fault struct {
 	what  what
 	at    time.Duration // since the start of the faults
 	until time.Duration
-	a, b  int // nodes; thePrimary for the one that is then
+	a, b  int // places of nodes; thePrimary for the one that is then
 }
 
 // thePrimary stands for the node that is the primary of the default group when a fault begins.
@@ -32,11 +32,12 @@ const (
 	deafen                // a hears nothing from any other
 	move                  // leadership to a
 	restart               // a by SIGTERM, and at once again
+	killApart             // a is cut off from all others, then killed, and started again before it hears of them
 	faults                // the number of them
 )
 
 func (w what) String() string {
-	return [...]string{"kill", "kill all", "pause", "cut", "cut one way", "isolate", "deafen", "move leadership", "restart"}[w]
+	return [...]string{"kill", "kill all", "pause", "cut", "cut one way", "isolate", "deafen", "move leadership", "restart", "kill apart"}[w]
 }
 
 func (f fault) String() string {
@@ -57,7 +58,7 @@ func usual(nodes int) weights {
 	if nodes == 1 {
 		return weights{kill: 3, pause: 1, restart: 1}
 	}
-	return weights{kill: 5, killAll: 1, pause: 3, cut: 2, cutOneWay: 3, isolate: 3, deafen: 1, move: 3, restart: 2}
+	return weights{kill: 5, killAll: 1, pause: 3, cut: 2, cutOneWay: 3, isolate: 3, deafen: 1, move: 3, restart: 2, killApart: 2}
 }
 
 // only keeps the faults of a list of names with commas between.

@@ -15,7 +15,6 @@ import (
 
 	_ "modernc.org/sqlite" // looks at copies without anything of ours
 
-	"github.com/nearsql/nearsql/scripts/localcluster"
 	"github.com/nearsql/nearsql/sqlnode/client"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -30,24 +29,24 @@ func (r *run) settle(ctx context.Context) (map[key]state, error) {
 	final := make(map[key]state)
 	for _, t := range r.tenants {
 		var first map[string]string
-		for i, n := range r.c.Nodes {
+		for i, n := range r.roster.all() {
 			var got map[string]string
 			err := r.c.Await(ctx, func() (err error) {
-				got, err = contents(ctx, r.clients[i], t)
+				got, err = contents(ctx, n.client, t)
 				return err
 			})
 			if err != nil {
 				return nil, fmt.Errorf("strong read of tenant %s on node %s: %w", t, n.ID, err)
 			}
-			if first == nil {
+			if i == 0 {
 				first = got
 			}
 			if len(got) != len(first) {
-				r.h.complain("strong reads differ", "tenant %s: node %s has %d keys in a strong read, node %s %d", t, r.c.Nodes[0].ID, len(first), n.ID, len(got))
+				r.h.complain("strong reads differ", "tenant %s: node %s has %d keys in a strong read, node %s %d", t, r.roster.at(0).ID, len(first), n.ID, len(got))
 			}
 			for k, v := range first {
 				if got[k] != v {
-					r.h.complain("strong reads differ", "tenant %s, %s: node %s has %q, node %s %q", t, k, r.c.Nodes[0].ID, v, n.ID, got[k])
+					r.h.complain("strong reads differ", "tenant %s, %s: node %s has %q, node %s %q", t, k, r.roster.at(0).ID, v, n.ID, got[k])
 				}
 			}
 		}
@@ -77,21 +76,42 @@ func contents(ctx context.Context, c *client.Client, tenant string) (map[string]
 	return out, nil
 }
 
+// whole waits until every node answers for every tenant by its own copy, conflict-free tables too.
+func (r *run) whole(ctx context.Context) error {
+	return r.c.Await(ctx, func() error {
+		for _, t := range r.tenants {
+			for _, m := range r.roster.all() {
+				_, meta, err := m.client.Exec(ctx, t, &wire.Request{Consistency: wire.Weak, MaxStaleness: time.Second, Statements: []wire.Statement{{SQL: `SELECT count(*) FROM clockwork`}}})
+				if err == nil && meta.Node != m.ID {
+					err = fmt.Errorf("node %s answers for it", meta.Node)
+				}
+				if err == nil {
+					_, _, err = tablesOf(ctx, m, t)
+				}
+				if err != nil {
+					return fmt.Errorf("tenant %s at node %s: %w", t, m.ID, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // copies compares the copies of each tenant on all voters, byte by byte, and lets SQLite look at one.
 func (r *run) copies(ctx context.Context) error {
-	nodes := r.c.Nodes
+	nodes := r.roster.all()
 	if len(nodes) > 1 {
 		g, err := r.c.DefaultGroup(ctx)
 		if err != nil {
 			return err
 		}
-		nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *localcluster.Node) bool { return !slices.Contains(g.Voters, n.ID) })
+		nodes = slices.DeleteFunc(nodes, func(n *member) bool { return !slices.Contains(g.Voters, n.ID) })
 	}
 	for _, t := range r.tenants {
 		var sums [][]byte
 		for _, n := range nodes {
 			path := filepath.Join(r.dir, fmt.Sprintf("%s-%s.db", t, n.ID))
-			sum, err := export(ctx, r.clients[slices.Index(r.c.Nodes, n)], t, path)
+			sum, err := export(ctx, n.client, t, path)
 			if err != nil {
 				return fmt.Errorf("export tenant %s from node %s: %w", t, n.ID, err)
 			}

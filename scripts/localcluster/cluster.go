@@ -20,6 +20,7 @@ type Options struct {
 	Binary string   // nearsql
 	Dir    string   // keeps data, certificates and logs; made if it is not there
 	Nodes  int      // one is a node without a cluster listener
+	Spares int      // more nodes, which Start does not start
 	Plain  bool     // no TLS between nodes
 	Links  bool     // nodes reach each other through Cluster.Links
 	Args   []string // more flags of serve
@@ -42,10 +43,11 @@ type Cluster struct {
 
 // New makes certificates and chooses ports. It starts no node; Close must be called.
 func New(o Options) (_ *Cluster, err error) {
-	if o.Nodes < 1 || o.Nodes > 9 {
-		return nil, fmt.Errorf("a cluster of %d nodes: want 1 to 9", o.Nodes)
+	if o.Nodes < 1 || o.Nodes+o.Spares > 20 {
+		return nil, fmt.Errorf("a cluster of %d nodes and %d spare ones: want 1 to 20", o.Nodes, o.Spares)
 	}
-	c := &Cluster{opts: o, failed: make(chan error, o.Nodes)}
+	total := o.Nodes + o.Spares
+	c := &Cluster{opts: o, failed: make(chan error, total)}
 	if c.dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}
@@ -59,11 +61,11 @@ func New(o Options) (_ *Cluster, err error) {
 	if err := certs.NewAuthority(certDir, time.Now()); err != nil {
 		return nil, err
 	}
-	ports, err := FreePorts(3 * o.Nodes)
+	ports, err := FreePorts(3 * total)
 	if err != nil {
 		return nil, err
 	}
-	for i := range o.Nodes {
+	for i := range total {
 		id := fmt.Sprintf("n%d", i+1)
 		if err := certs.NewNode(certDir, id, time.Now()); err != nil {
 			return nil, err
@@ -101,7 +103,9 @@ func (c *Cluster) argv(i int) []string {
 			argv = append(argv, "--cluster-ca", cert(certs.AuthorityCert), "--cluster-cert", cert(n.ID+".crt"), "--cluster-key", cert(n.ID+".key"))
 		}
 		if i > 0 { // the first makes the cluster
-			argv = append(argv, "--join", c.Nodes[0].advertise)
+			for _, n := range c.Nodes[:min(i, votersMax)] { // one of them may be gone
+				argv = append(argv, "--join", n.advertise)
+			}
 		}
 	}
 	return append(argv, c.opts.Args...)
@@ -137,17 +141,17 @@ func (c *Cluster) dialledBy(from, to netip.AddrPort) string {
 	return c.Nodes[slices.Index(pids, pid)].ID
 }
 
-// Start starts all nodes, and waits until the default group has as many voters as it should.
+// Start starts all nodes but the spare ones, and waits until the default group has as many voters as it should.
 func (c *Cluster) Start(ctx context.Context) error {
-	for _, n := range c.Nodes {
+	for _, n := range c.Nodes[:c.opts.Nodes] {
 		if err := n.Start(ctx); err != nil {
 			return fmt.Errorf("node %s: %w", n.ID, err)
 		}
 	}
-	if len(c.Nodes) == 1 {
+	if c.opts.Nodes == 1 {
 		return nil
 	}
-	want := min(votersMax, len(c.Nodes))
+	want := min(votersMax, c.opts.Nodes)
 	return c.Await(ctx, func() error {
 		g, err := c.DefaultGroup(ctx)
 		if err != nil {

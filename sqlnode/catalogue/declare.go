@@ -29,7 +29,7 @@ func (w *Writer) Apply(ctx context.Context, c Change) error {
 // Declare says which changes are due, given the nodes and groups of a View: which nodes should vote in each
 // group that is founded and not pinned, and which nodes that are being removed have left all groups.
 //
-// Of a group it keeps the voters that may vote: those that are active and in the group's region. It adds others until there are as many as
+// Of a group it keeps the voters that may vote: those that are active, listen, and are in the group's region. It adds others until there are as many as
 // the target, or the largest odd number below it that there are nodes for (an even number of voters survives the loss of no more
 // nodes than the odd number below it): first nodes of PoPs that have no voter, then those that vote in the fewest groups. So a group of one
 // stays so until there are three nodes. It takes voters away only where there are more than the target.
@@ -160,9 +160,9 @@ func (d *declaration) voters(g Group) (voters []string, why string) {
 	return chosen, fmt.Sprintf("%d of %d voters can stay, %d nodes can vote, target %d, %d added", len(keep), len(g.Voters), able, g.Target, max(added, 0))
 }
 
-// eligible says whether a node may be a voter under a policy.
+// eligible says whether a node may be a voter under a policy. One that listens nowhere may not.
 func eligible(n Node, p Policy) bool {
-	return n.State == NodeActive && (p.Region == "" || n.Region == p.Region)
+	return n.State == NodeActive && n.Listens() && (p.Region == "" || n.Region == p.Region)
 }
 
 // fill adds nodes to voters until there are size, or no more that are eligible.

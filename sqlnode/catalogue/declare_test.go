@@ -309,3 +309,15 @@ func TestApply(t *testing.T) {
 		t.Fatalf("%+v", n)
 	}
 }
+
+// A node that nobody can dial never votes, however few others there are.
+func TestDeclareOnlyWhoListens(t *testing.T) {
+	nodes := []Node{{ID: "n1", State: NodeActive}, {ID: "n2", State: NodeActive}, {ID: "n3", State: NodeActive, ClusterAddr: OutgoingOnly}}
+	if c := Declare(nodes, []Group{{ID: 1, Founded: true, Voters: []string{"n1"}, Policy: Policy{Target: 3}}}); len(c) != 0 {
+		t.Fatalf("%+v", c)
+	}
+	nodes = append(nodes, Node{ID: "n4", State: NodeActive})
+	if got := Choose(nodes, nil, Policy{Target: 3}); !slices.Equal(got, []string{"n1", "n2", "n4"}) {
+		t.Fatalf("%v", got)
+	}
+}

@@ -48,6 +48,12 @@ type Node struct {
 	Version     uint64 // of its newest change
 }
 
+// OutgoingOnly is the ClusterAddr of a node that listens nowhere: connections to it begin on lines that it has opened.
+const OutgoingOnly = "outgoing-only:0"
+
+// Listens says whether others can dial the node whenever they like, as they must if it votes or feeds.
+func (n *Node) Listens() bool { return n.ClusterAddr != OutgoingOnly }
+
 // Bounds of a node's row, in bytes.
 const (
 	maxIncarnation = 128

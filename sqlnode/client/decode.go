@@ -49,11 +49,13 @@ type errorJSON struct {
 type metaJSON struct {
 	Consistency string  `json:"consistency"`
 	StalenessMS float64 `json:"staleness_ms"`
-	Node        string  `json:"node"`
-	PoP         string  `json:"pop"`
-	Role        string  `json:"role"`
-	DurationMS  float64 `json:"duration_ms"`
-	Replayed    bool    `json:"replayed"`
+	// TablesMS is there when conflict-free tables were read, and null when the age of what was seen of them is not known.
+	TablesMS   json.RawMessage `json:"crr_staleness_ms"`
+	Node       string          `json:"node"`
+	PoP        string          `json:"pop"`
+	Role       string          `json:"role"`
+	DurationMS float64         `json:"duration_ms"`
+	Replayed   bool            `json:"replayed"`
 }
 
 // exactInt is an integer that JSON has as a number or, beyond 2^53, perhaps as text.
@@ -78,6 +80,14 @@ func (l *answerLine) meta() wire.Meta {
 		m.Consistency = wire.Strong
 	case "weak":
 		m.Consistency = wire.Weak
+	case "local":
+		m.Consistency = wire.Local
+	}
+	if m.Tables = len(l.Meta.TablesMS) > 0; m.Tables {
+		var ms *float64
+		if m.TablesStaleness = wire.AnyStaleness; json.Unmarshal(l.Meta.TablesMS, &ms) == nil && ms != nil {
+			m.TablesStaleness = millis(*ms)
+		}
 	}
 	return m
 }

@@ -12,6 +12,10 @@
 //   - A file that is damaged is out of service, and says so; no other file is, nor the tenant's strong schema.
 //   - A tenant without conflict-free tables has no file, no connection and no memory here.
 //   - The connections that are open without being used are bounded, in number and in time.
+//   - A file that went back, as by a restore from a copy, writes nothing under the number that it had (FORMAT.md: ID.db.sent).
+//   - A file that changes can't bring up any more is replaced by a copy of another site's, and what it alone had is written anew,
+//     once, however often the process ends meanwhile (DESIGN.md).
+//   - Deletes that all sites have are forgotten, in turns of some milliseconds.
 //
 // What changes merge to is package crr's business, who asks whom for them that of package exchange, and what SQL may do
 // that of package engine, which runs tenants' statements on a Writer's connection.

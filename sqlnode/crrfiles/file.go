@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,10 @@ type File struct {
 	state   atomic.Pointer[schema.State] // of the file when it was last looked at; nil before
 	failed  atomic.Pointer[DamagedError]
 	synced  atomic.Uint64 // TXID of main that the file follows, of w's store
+	number  atomic.Uint32 // site number, when it was last looked at
+	ended   atomic.Bool   // main said then that its number is retired
+	tainted atomic.Uint32 // a retired site of which it had then what does not count; 0: none
+	sent    sentRecord
 
 	change struct {
 		sync.Mutex
@@ -50,6 +55,23 @@ func (f *File) Path() string { return f.path }
 
 // Schema is the schema that the file was at when it was last looked at; nil before that.
 func (f *File) Schema() *schema.State { return f.state.Load() }
+
+// Number is the file's site number when it was last looked at; 0: it had none, or was not looked at.
+func (f *File) Number() crr.SiteID { return crr.SiteID(f.number.Load()) }
+
+// Ended says whether the file's number was retired when it was last looked at: nobody takes what it writes, or answers it.
+func (f *File) Ended() bool { return f.ended.Load() }
+
+// Tainted returns a retired site of which the file had more than counts when it was last looked at, so that no other site takes what it has; 0 for none.
+func (f *File) Tainted() crr.SiteID { return crr.SiteID(f.tainted.Load()) }
+
+// note takes from the writer what others ask for without a turn.
+func (f *File) note(w *Writer) {
+	me := w.Site.Identity().Site
+	f.number.Store(uint32(me))
+	f.tainted.Store(uint32(w.Site.Tainted()))
+	f.ended.Store(me != 0 && slices.ContainsFunc(w.members, func(m crr.Member) bool { return m.Site == me && m.State == crr.Retired }))
+}
 
 // Failed returns why the file is out of service; nil when it is not.
 func (f *File) Failed() *DamagedError { return f.failed.Load() }
@@ -80,18 +102,31 @@ func (f *File) take(ctx context.Context) error {
 	}
 }
 
-func (f *File) give() {
-	f.last.Store(f.m.cfg.Now().UnixNano())
+func (f *File) give(used bool) {
+	if used {
+		f.last.Store(f.m.cfg.Now().UnixNano())
+	}
 	<-f.turn
 }
+
+// turnRoom is what a turn may take of the disk, in bytes; larger ones are seen when the free space is sampled again.
+const turnRoom = 1 << 20
 
 // Write gives do the file's writer, alone, with a schema and members as new as main is here. A transaction that do leaves open is rolled
 // back. Errors of do are returned as they are; one that shows the file to be damaged takes it out of service, and is then a *DamagedError.
 func (f *File) Write(ctx context.Context, do func(w *Writer) error) error {
+	if err := f.m.cfg.Space.Take(turnRoom); err != nil {
+		return fmt.Errorf("%w: %w", pagestore.ErrDiskFull, err)
+	}
+	return f.write(ctx, true, do)
+}
+
+// write is Write; without used it is no reason to keep the file open.
+func (f *File) write(ctx context.Context, used bool, do func(w *Writer) error) error {
 	if err := f.take(ctx); err != nil {
 		return err
 	}
-	defer f.give()
+	defer f.give(used)
 	w, err := f.ready()
 	if err != nil {
 		return f.judge(err)
@@ -112,7 +147,7 @@ func (f *File) Write(ctx context.Context, do func(w *Writer) error) error {
 
 // Sync brings the file up to the strong schema as it is here: its own schema, its members, and its number.
 func (f *File) Sync(ctx context.Context) error {
-	return f.Write(ctx, func(*Writer) error { return nil })
+	return f.write(ctx, true, func(*Writer) error { return nil }) // also on a full disk: what it writes is little, and reads wait for it
 }
 
 // ready opens the writer if need be, and brings the file up to main. Under the turn.
@@ -140,6 +175,10 @@ func (f *File) ready() (*Writer, error) {
 		}
 		err := f.sync()
 		if err == nil {
+			if f.m.cfg.Ahead != nil {
+				f.w.Site.SetOffset(f.m.cfg.Ahead())
+			}
+			f.note(f.w)
 			return f.w, nil
 		}
 		if cause := f.w.Conn.TakeErr(); cause != nil {
@@ -155,6 +194,7 @@ func (f *File) ready() (*Writer, error) {
 
 // announce tells of what was committed since a head.
 func (f *File) announce(w *Writer, before crr.Head) {
+	f.note(w)
 	head := w.Site.Head()
 	if head.Seq == before.Seq && head.Hash == before.Hash && head.Identity == before.Identity {
 		return

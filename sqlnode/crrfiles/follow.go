@@ -36,7 +36,8 @@ func (f *File) sync() error {
 		return err
 	}
 	w.Site.SetMembers(members)
-	if err := adopt(w.Site, members); err != nil {
+	w.members = members
+	if err := f.adopt(w.Site, members); err != nil {
 		return err
 	}
 	f.state.Store(w.Site.Schema())
@@ -44,14 +45,17 @@ func (f *File) sync() error {
 	return nil
 }
 
-// adopt takes the number that the strong schema has for the file.
-func adopt(s *crr.Site, members []crr.Member) error {
+// adopt takes the number that the strong schema has for the file, and begins to note what leaves under it.
+func (f *File) adopt(s *crr.Site, members []crr.Member) error {
 	me := s.Identity()
 	if me.Site != 0 {
 		return nil
 	}
 	for _, m := range members {
 		if m.File == me.File && m.State == crr.Active {
+			if err := f.sent.begin(m.File); err != nil {
+				return err
+			}
 			return s.Adopt(m.File, m.Site)
 		}
 	}

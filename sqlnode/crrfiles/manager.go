@@ -23,8 +23,11 @@ type Config struct {
 	MaxOpen   int           // writing connections that may be open without being used
 	IdleClose time.Duration // how long one that nobody uses stays open
 	CacheKiB  int           // page cache of a writing connection
+	Space     *disk.Space   // is asked for room before anything is written; may be nil
 	Log       *slog.Logger
 	Now       func() time.Time
+	// Ahead is how far the local clock is ahead of the other sites', as far as is known; beyond a bound local writes are refused. nil: it is not known.
+	Ahead func() time.Duration
 	// OnChange is told of each committed transaction of a file, merges too, by the goroutine that made it, which still has
 	// the turn: it must not block, nor call the File's methods that take a turn. nil: nobody is.
 	OnChange func(f *File, head crr.Head)
@@ -60,6 +63,13 @@ type Stats struct {
 	Transactions   atomic.Int64 // committed, merges too
 	SchemaChanges  atomic.Int64 // made in a file
 	WriterReopened atomic.Int64 // since main was replaced under it
+	Rewound        atomic.Int64 // files that gave their number up: they were not as new as what they had sent
+	Replaced       atomic.Int64 // files that a copy of another site's took the place of
+	Salvaged       atomic.Int64 // files that were kept for that, and are gone
+	SalvagedRows   atomic.Int64 // of which something was in those files only
+	SalvageLost    atomic.Int64 // writes in them that nothing could be made of; they are in __crr_lost
+	Tombstones     atomic.Int64 // dropped, since all sites had them
+	Forgotten      atomic.Int64 // deletes that live rows had survived, dropped
 }
 
 // Manager keeps the files of this node's tenants.
@@ -67,7 +77,8 @@ type Manager struct {
 	cfg   Config
 	Stats Stats
 
-	making sync.Mutex // held while a file is made
+	making sync.Mutex                     // held while a file is made
+	kept   map[wire.TenantID][]crr.FileID // on disk, to be salvaged; nil before they were listed; guarded by making
 
 	mu struct {
 		sync.Mutex
@@ -104,6 +115,13 @@ func (m *Manager) Lookup(t *pagestore.Tenant) *File {
 	return m.addLocked(t)
 }
 
+// Known returns the tenant's file if this process has asked for it before; it looks at nothing else.
+func (m *Manager) Known(id wire.TenantID) *File {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.files[id]
+}
+
 // exists says whether there is a file that somebody made whole: its name is durable before it has a first byte.
 func (m *Manager) exists(path string) bool {
 	info, err := m.cfg.FS.Stat("crr.stat", path)
@@ -114,6 +132,7 @@ func (m *Manager) addLocked(t *pagestore.Tenant) *File {
 	f := &File{m: m, id: t.ID(), path: m.Path(t.ID()), turn: make(chan struct{}, 1)}
 	f.tenant = t
 	f.change.ch = make(chan struct{})
+	f.sent.fs, f.sent.path = m.cfg.FS, m.sentPath(f.id)
 	m.mu.files[f.id] = f
 	return f
 }
@@ -191,6 +210,9 @@ func (m *Manager) make(path string) error {
 
 // Run closes files that nobody has used for a while, and brings those that are open up to their strong schemas, until ctx ends; then it closes all.
 func (m *Manager) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { m.collect(ctx) })
 	tick := time.NewTicker(min(m.cfg.IdleClose, followEvery))
 	defer tick.Stop()
 	for {

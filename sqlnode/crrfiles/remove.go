@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/nearsql/nearsql/wire"
@@ -18,7 +19,7 @@ func (m *Manager) Remove(id wire.TenantID) error {
 	if f != nil {
 		f.remove()
 	}
-	found, err := m.unlink(m.Path(id))
+	found, err := m.removeAll(id)
 	if err != nil {
 		return fmt.Errorf("remove the conflict-free tables of tenant %s: %w", id, err)
 	}
@@ -27,6 +28,32 @@ func (m *Manager) Remove(id wire.TenantID) error {
 		m.cfg.Log.Info("file of conflict-free tables removed", "id", id)
 	}
 	return nil
+}
+
+// removeAll removes what there is of a tenant: the file first, what is kept of earlier ones, and the record of what it sent last.
+func (m *Manager) removeAll(id wire.TenantID) (found bool, err error) {
+	kept, err := m.listKept()
+	if err != nil {
+		return false, err
+	}
+	m.making.Lock()
+	old := slices.Clone(kept[id])
+	m.making.Unlock()
+	paths := []string{m.Path(id), m.Path(id) + fetchEnd}
+	for _, file := range old {
+		paths = append(paths, m.keptPath(id, file))
+	}
+	for _, path := range append(paths, m.sentPath(id)) {
+		was, err := m.unlink(path)
+		if err != nil {
+			return found, err
+		}
+		found = found || was
+	}
+	m.making.Lock()
+	delete(m.kept, id)
+	m.making.Unlock()
+	return found, nil
 }
 
 // unlink removes a file and what SQLite keeps beside it; the file itself first, since without its log it would be an older one.

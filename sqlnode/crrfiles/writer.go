@@ -16,9 +16,10 @@ type Writer struct {
 	// Keep is for whoever runs statements of its own on the connection.
 	Keep Dress
 
-	t     *pagestore.Tenant
-	store *pagestore.Store
-	stale bool // main was replaced: the connection is of no more use
+	t       *pagestore.Tenant
+	store   *pagestore.Store
+	members []crr.Member // as main says
+	stale   bool         // main was replaced: the connection is of no more use
 }
 
 // Dress is what somebody keeps with a Writer's connection, as long as that lives.
@@ -75,6 +76,10 @@ func (f *File) openWriter(t *pagestore.Tenant, store *pagestore.Store) (_ *Write
 	}
 	site, err := crr.Open(Adapt(pc.Conn), crr.Config{Tenant: f.id.String(), Now: f.m.cfg.Now})
 	if err != nil {
+		return nil, err
+	}
+	if err := f.checkSent(site); err != nil {
+		site.Close()
 		return nil, err
 	}
 	return &Writer{Conn: pc, Site: site, t: t, store: store}, nil

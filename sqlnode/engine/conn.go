@@ -165,8 +165,8 @@ var errTooSlow = fmt.Errorf("the statement took longer than it may")
 // fail converts an error of a statement.
 func (c *conn) fail(err error) *wire.Error {
 	cause := c.TakeErr()
-	if c.Temp().TakeFull() && cause == nil {
-		cause = pagestore.ErrTempFull
+	if full := c.Temp().TakeErr(); full != nil && cause == nil {
+		cause = full
 	}
 	if c.stopped != nil && sqlite.ErrorCode(err)&0xff == sqlite.CodeInterrupt {
 		stopped := c.stopped

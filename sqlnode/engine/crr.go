@@ -24,7 +24,7 @@ type Registrar func(ctx context.Context, t *pagestore.Tenant, file crr.FileID) e
 // whether there is one.
 func (db *DB) lookForCRR() {
 	m := db.e.cfg.CRR
-	if m == nil {
+	if m == nil || !db.e.keeps(db.t) {
 		return
 	}
 	f := m.Lookup(db.t)
@@ -51,7 +51,7 @@ func (db *DB) crrState() *schema.State {
 // this node's file knew. true: the statement may do better now. An error is what is to be answered instead.
 func (db *DB) discover(ctx context.Context, err error) (bool, error) {
 	m := db.e.cfg.CRR
-	if m == nil || !namesUnknown(err) {
+	if m == nil || !namesUnknown(err) || !db.e.keeps(db.t) {
 		return false, nil
 	}
 	was, at := db.crrState(), uint64(db.t.Position().TXID)+1
@@ -77,7 +77,7 @@ func namesUnknown(err error) bool {
 	if !errors.As(err, &e) || e.Code != wire.CodeSQLiteError {
 		return false
 	}
-	for _, p := range []string{"no such table", "no such column", "no such function: crr_stamp", "no such index", "no such view"} {
+	for _, p := range []string{"no such table", "no such column", "no such function: crr_", "no such index", "no such view"} {
 		if strings.HasPrefix(e.Message, p) {
 			return true
 		}
@@ -99,7 +99,7 @@ func (e *Engine) NeedsPrimary(t *pagestore.Tenant, req *wire.Request) bool {
 		return true
 	}
 	defer e.release(db)
-	state := db.crrState()
+	state := db.names()
 	if state == nil {
 		return true
 	}

@@ -15,6 +15,13 @@ func (db *DB) declare(ctx context.Context, q Quorum, req *wire.Request, p plan, 
 	if err := crr.CheckText(req.Statements[0].SQL); err != nil {
 		return Executed{}, crrError(err).At(1)
 	}
+	if ts, err := schema.Lex(req.Statements[0].SQL); err == nil {
+		for _, t := range ts {
+			if why := movingReason(t.Text); why != "" && t.Kind != schema.String {
+				return Executed{}, wire.NewError(wire.CodeSQLNotAllowed, "%s", why).At(1)
+			}
+		}
+	}
 	var at uint64
 	p.own = func(c *conn) *wire.Error {
 		at = 0

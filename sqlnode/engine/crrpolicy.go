@@ -17,6 +17,9 @@ func (p *policy) crrReason(a sqlite.Action) string {
 		}
 	}
 	if strings.EqualFold(a.Database, schema.SchemaName) {
+		if why := movingReason(a.Arg1); why != "" {
+			return why
+		}
 		switch {
 		case a.Code == sqlite.ActionInsert && !strings.HasPrefix(strings.ToLower(a.Arg1), "sqlite_"):
 		case changesObject(a.Code), a.Code == sqlite.ActionAnalyze, a.Code == sqlite.ActionReindex:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/crr"
+	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
@@ -44,6 +45,7 @@ type DB struct {
 
 	crr  atomic.Pointer[crrfiles.File] // of the tenant's conflict-free tables; nil while none are known
 	line crrLine                       // of requests that write those
+	away atomic.Pointer[schema.State]  // the conflict-free schema as main has it, where this node keeps no such tables
 	bare atomic.Uint64                 // 1 + TXID of main when it last was seen to have none; 0: not looked
 
 	prev *DB               // the tenant's DB before this one; of the writer, or of shut when there is none
@@ -160,7 +162,7 @@ func (db *DB) renew() {
 }
 
 func (db *DB) temp() *pagestore.TempSpace {
-	return &pagestore.TempSpace{Dir: db.e.cfg.TempDir, Max: db.e.cfg.TempMax, Total: &db.e.Stats.TempBytes}
+	return &pagestore.TempSpace{Dir: db.e.cfg.TempDir, Max: db.e.cfg.TempMax, Total: &db.e.Stats.TempBytes, Disk: db.e.cfg.Space}
 }
 
 // reader lends a reading connection; giveBack must follow. fresh asks for one without a past: FTS5's
@@ -234,10 +236,13 @@ func (db *DB) giveBack(c *conn, epoch int, bad bool) {
 
 // Executed says where a request was served.
 type Executed struct {
-	Pos      wire.Pos  // the answer shows this state of main or a later one
-	Write    bool      // through the log of the tenant's group
-	Local    bool      // to conflict-free tables, on this node
-	Stamp    crr.Stamp // of a Local write that changed something
+	Pos   wire.Pos  // the answer shows this state of main or a later one
+	Write bool      // through the log of the tenant's group
+	Local bool      // to conflict-free tables, on this node
+	Stamp crr.Stamp // of a Local write that changed something
+	// Tables: a read named conflict-free tables. Seen is what the answer shows of them, at most.
+	Tables   bool
+	Seen     crr.Vector
 	Replayed bool
 }
 
@@ -457,6 +462,12 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, fresh bool, sink 
 			werr, bad = e, true
 		}
 	}
+	x := Executed{}
+	if werr == nil && c.attached && db.readsCRR(req) {
+		x.Tables = true
+		x.Seen, err = c.seenCRR()
+		bad = bad || err != nil
+	}
 	db.giveBack(c, epoch, bad)
 	if werr != nil {
 		if replaced(werr) {
@@ -465,11 +476,15 @@ func (db *DB) readOnce(ctx context.Context, req *wire.Request, fresh bool, sink 
 		}
 		return Executed{}, werr
 	}
+	if err != nil {
+		return Executed{}, convert(err, nil)
+	}
 	if seen.TXID < before.TXID {
 		seen = before // no statement looked at the database: a bookmark must not go back
 	}
 	id := db.t.ID()
-	return Executed{Pos: wire.Pos{Tenant: id, Epoch: db.t.Epoch(), TXID: seen.TXID, Checksum: seen.Checksum}}, nil
+	x.Pos = wire.Pos{Tenant: id, Epoch: db.t.Epoch(), TXID: seen.TXID, Checksum: seen.Checksum}
+	return x, nil
 }
 
 // runReads runs the statements, in one transaction when there are several.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/wire"
@@ -30,7 +31,8 @@ type Config struct {
 	Group          int           // requests that share one transaction, at most
 	InFlight       int           // transactions of a tenant on their way through the log
 	TempDir        string
-	TempMax        int64 // bytes of temporary files of one connection
+	TempMax        int64       // bytes of temporary files of one connection
+	Space          *disk.Space // of the disk of TempDir; may be nil
 	Log            *slog.Logger
 	Now            func() time.Time
 	Guard          *Guard // remembers statements that crashed the process; may be nil
@@ -38,6 +40,9 @@ type Config struct {
 	CRR          *crrfiles.Manager // the files of conflict-free tables; nil: tenants can have none
 	RegisterSite Registrar         // nil: by RegisterSite at this node
 	Node         string            // this node, as RegisterSite has it
+	// Site says whether this node keeps conflict-free tables of a tenant. Where it does not, their names are known here, and nothing else
+	// of them: whoever asks must send what names them to a node that does. nil: it always does.
+	Site func(t *pagestore.Tenant) bool
 }
 
 func (c *Config) setDefaults() {

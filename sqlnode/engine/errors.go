@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"os"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/wire"
@@ -27,12 +29,30 @@ func convert(err, cause error) *wire.Error {
 	}
 	var se *sqlite.Error
 	if errors.As(err, &se) {
+		if se.Code&0xff == sqlite.CodeCantOpen && outOfDescriptors() {
+			return wire.NewError(wire.CodeOverloaded, "this node has no file descriptors left: %w", err)
+		}
 		return wire.NewError(wire.CodeForSQLite(se.Code), "%s", se.Message)
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return wire.AsError(err)
 	}
 	return wire.NewError(wire.CodeInternal, "internal error: %w", err)
+}
+
+// connFiles is how many files SQLite opens for a connection to a file in WAL mode, and a few more.
+const connFiles = 8
+
+// outOfDescriptors says whether the files of a connection could not be opened now: SQLite doesn't say why they can't.
+func outOfDescriptors() bool {
+	for range connFiles {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return disk.NoDescriptors(err)
+		}
+		defer f.Close()
+	}
+	return false
 }
 
 // convertStore converts the page store's errors; nil for others.
@@ -51,6 +71,8 @@ func convertStore(err error) *wire.Error {
 		return wire.NewError(wire.CodeTenantFull, "%w", err)
 	case errors.As(err, &corrupt):
 		return wire.NewError(wire.CodeCorrupt, "this node's copy is damaged: %w", err)
+	case disk.NoDescriptors(err):
+		return wire.NewError(wire.CodeOverloaded, "this node has no file descriptors left: %w", err)
 	case errors.Is(err, pagestore.ErrDiskFull):
 		return wire.NewError(wire.CodeDiskFull, "%w", err)
 	case errors.Is(err, pagestore.ErrNotPrimary):

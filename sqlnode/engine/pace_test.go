@@ -129,3 +129,88 @@ func TestPaceWaits(t *testing.T) {
 	p.begin(8, now)
 	wait(1, 0, holdMax) // never longer, whatever a group takes
 }
+
+// After answers left, pace waits for those who got them, for a moment, unless they don't ask again.
+func TestPaceWaitsForThoseAnswered(t *testing.T) {
+	const took = 10 * time.Millisecond
+	var p pace
+	now := time.Unix(1000, 0)
+	// round has n requests come, run and be answered, of which so many are made up for at once; then it lets time pass.
+	round := func(n, back int) {
+		p.begin(n, now)
+		now = now.Add(took)
+		p.end(n, now.Add(-took), now)
+		for range back {
+			p.arrive()
+		}
+	}
+	check := func(what string, want time.Duration) {
+		t.Helper()
+		if got := p.wait(8, now); got != want {
+			t.Errorf("%s: wait %v, want %v", what, got, want)
+		}
+	}
+	round(8, 8)
+	check("nobody is known to come back", 0)
+	for range 20 {
+		round(8, 8)
+	}
+	check("all are back", 0)
+	round(8, 7)
+	check("one is missing", returnMax)
+	now = now.Add(returnMax / 4)
+	check("one is missing still", returnMax*3/4)
+	p.arrive()
+	check("it came", 0)
+	round(8, 0)
+	now = now.Add(returnMax)
+	check("nobody came in time", 0)
+	for range 20 {
+		round(8, 1)
+	}
+	check("who is answered does not ask again so soon", 0)
+	p.arrive()
+	p.arrive() // more than are owed
+	for range 20 {
+		round(1, 1)
+	}
+	p.took = 100 * time.Microsecond
+	round(1, 0)
+	p.took = 100 * time.Microsecond
+	check("a group takes no longer than that", 50*time.Microsecond)
+}
+
+// Clients that are answered together and come back one after the other, soon, share transactions still.
+func TestPaceGathersThoseWhoComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		tn := r.create(1, tenant.Limits{})
+		r.exec(tn, "CREATE TABLE t(a)")
+		r.log.delayed(t, 2*time.Millisecond)
+		const clients, each = 16, 60
+		groups := r.e.Stats.Groups.Load()
+		done := make(chan error)
+		for i := range clients {
+			go func() {
+				for range each {
+					time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+					if _, _, err := r.doCtx(context.Background(), tn, one("INSERT INTO t VALUES(1)")); err != nil {
+						done <- err
+						return
+					}
+				}
+				done <- nil
+			}()
+		}
+		for range clients {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if per := float64(clients*each) / float64(r.e.Stats.Groups.Load()-groups); per < 8 {
+			t.Errorf("%.1f requests shared a transaction", per)
+		} else {
+			t.Logf("%.1f requests shared a transaction", per)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"strings"
 
+	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -22,7 +23,7 @@ func NeedsPrimary(req *wire.Request) bool {
 }
 
 // ReadsCRR says whether a request may name one of the tenant's conflict-free tables. It looks at words alone: a name that is only
-// in a text or a comment's place counts too, which costs such a read a question to the other sites.
+// in a text or a comment's place counts too, which costs such a read what those tables cost.
 func (e *Engine) ReadsCRR(t *pagestore.Tenant, req *wire.Request) bool {
 	if e.cfg.CRR == nil {
 		return false
@@ -32,7 +33,11 @@ func (e *Engine) ReadsCRR(t *pagestore.Tenant, req *wire.Request) bool {
 		return false
 	}
 	defer e.release(db)
-	state := db.crrState()
+	return db.readsCRR(req)
+}
+
+func (db *DB) readsCRR(req *wire.Request) bool {
+	state := db.names()
 	if state == nil {
 		return false
 	}
@@ -45,4 +50,26 @@ func (e *Engine) ReadsCRR(t *pagestore.Tenant, req *wire.Request) bool {
 		}
 	}
 	return false
+}
+
+// SaysCRR says whether a request names the schema of conflict-free tables, and writes no other: what can be known of a tenant that is not here.
+func SaysCRR(req *wire.Request) bool {
+	said := false
+	for i := range req.Statements {
+		sql := req.Statements[i].SQL
+		switch k := classify(sql); k {
+		case classEmpty, classRead, classCheck, classRefused:
+			for tok, ok := next(sql, 0); ok && !said; tok, ok = next(sql, tok.end) {
+				said = tok.is(schema.SchemaName)
+			}
+		case classWrite:
+			if to, _ := target(sql, k, nil); to != toCRR {
+				return false
+			}
+			said = true
+		default:
+			return false
+		}
+	}
+	return said
 }

@@ -152,6 +152,7 @@ func (db *DB) writer() (*writer, error) {
 // runNow runs a job at once if nothing else runs or waits, and says whether it did.
 func (w *writer) runNow(j *job) bool {
 	w.mu.Lock()
+	w.mu.pace.arrive()
 	ok := !w.mu.closed && !w.mu.crowded && len(w.mu.line) == 0 && w.mu.pace.wait(1, time.Now()) == 0 && w.work.TryLock()
 	w.mu.Unlock()
 	if !ok {
@@ -322,8 +323,8 @@ func (w *writer) begin(n int) (end func()) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.mu.pace.end(n, now, then)
-		if n := len(w.mu.line); n > 0 && w.mu.pace.wait(n, then) == 0 {
-			w.wakeUp()
+		if len(w.mu.line) > 0 {
+			w.wakeUp() // it waits less now, or for others
 		}
 	}
 }

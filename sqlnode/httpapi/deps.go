@@ -78,6 +78,8 @@ type ElsewhereError struct {
 	// can't write by their form, as all of GET, need not say so.
 	Reads bool
 	Err   error // why this node can't answer; nil if there is nothing to say
+	// Either: that node may answer, as this one might have. It is asked once, and if it can't, either, Err is what there is to say.
+	Either bool
 }
 
 // Error implements error.

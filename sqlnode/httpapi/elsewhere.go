@@ -53,6 +53,9 @@ func (h *Handler) elsewhere(w http.ResponseWriter, r *http.Request, e *errand, e
 	if h.internal || h.peers == nil {
 		var away *ElsewhereError
 		if errors.As(err, &away) {
+			if away.Either && away.Err != nil {
+				return away.Err
+			}
 			w.Header().Set(headerPrimary, away.Node)
 			w.Header().Set(headerApplied, "no")
 		}
@@ -77,6 +80,9 @@ func (h *Handler) elsewhere(w http.ResponseWriter, r *http.Request, e *errand, e
 			var again bool
 			if again, err = f.try(w, r, away); !again {
 				return err
+			}
+			if away.Either && away.Err != nil {
+				return f.settled(away.Err)
 			}
 		}
 		wait := pause - rand.N(pause/2+1)

@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
+	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -16,12 +18,23 @@ type Tables interface {
 
 // TablesInfo is how the conflict-free tables of a tenant stand on one node.
 type TablesInfo struct {
-	Node    string      `json:"node"`
-	Schema  uint64      `json:"schema"` // number of the newest change that the file here has made
-	Site    int64       `json:"site"`   // number of this node; 0: it has none yet
-	Tables  []TableInfo `json:"tables"`
-	Sites   []SiteInfo  `json:"sites"`
-	Problem string      `json:"problem,omitempty"` // why the file here is out of service
+	Node   string      `json:"node"`
+	Schema uint64      `json:"schema"` // number of the newest change that the file here has made
+	Site   int64       `json:"site"`   // number of this node; 0: it has none yet
+	Tables []TableInfo `json:"tables"`
+	Sites  []SiteInfo  `json:"sites"`
+	// Members are all sites that ever were, this node's too.
+	Members []SiteMember `json:"members"`
+	Care    string       `json:"care,omitempty"`    // what is being done about the file here
+	Problem string       `json:"problem,omitempty"` // why the file here is out of service
+}
+
+// SiteMember is a site in its life: active, leaving (it takes no writes any more) or retired, for ever.
+type SiteMember struct {
+	Site  int64      `json:"site"`
+	Node  string     `json:"node"`
+	State string     `json:"state"`
+	Final *time.Time `json:"final,omitempty"` // of a retired one: its newest transaction that counts
 }
 
 // TableInfo is one conflict-free table.
@@ -56,4 +69,35 @@ func (h *Handler) showTables(w http.ResponseWriter, r *http.Request) error {
 		return wire.NewError(wire.CodeNotFound, "this node has no conflict-free tables")
 	}
 	return show(h, w, r, http.StatusOK, &errand{}, func(ctx context.Context) (TablesInfo, error) { return known.Tables(ctx, name) })
+}
+
+// tenantInfo is a tenant's record as the API shows it: with its conflict-free tables, if it has some.
+type tenantInfo struct {
+	tenant.Tenant
+	tables []TableInfo
+}
+
+// MarshalJSON gives the record's form, with "conflict_free" behind.
+func (t tenantInfo) MarshalJSON() ([]byte, error) {
+	b, err := t.Tenant.MarshalJSON()
+	if err != nil || len(t.tables) == 0 {
+		return b, err
+	}
+	list, err := json.Marshal(t.tables)
+	if err != nil {
+		return nil, err
+	}
+	b = append(b[:len(b)-1], `,"conflict_free":`...)
+	return append(append(b, list...), '}'), nil
+}
+
+// withTables adds a tenant's conflict-free tables to its record, if they are known here.
+func (h *Handler) withTables(ctx context.Context, t tenant.Tenant) tenantInfo {
+	out := tenantInfo{Tenant: t}
+	if known, ok := h.tenants.(Tables); ok && t.Tables > 0 {
+		if info, err := known.Tables(ctx, string(t.Name)); err == nil {
+			out.tables = info.Tables
+		}
+	}
+	return out
 }

@@ -115,7 +115,7 @@ func (h *Handler) getTenant(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return h.writeJSON(w, r, http.StatusOK, t)
+		return h.writeJSON(w, r, http.StatusOK, h.withTables(r.Context(), t))
 	})
 }
 

@@ -418,11 +418,11 @@ func (g *Group) absorb(ctx context.Context, u *unit) error {
 // absorbTenant brings the base of one tenant up to a unit. A copy that proves corrupt
 // is taken out of service.
 func (g *Group) absorbTenant(ctx context.Context, t *Tenant, sections []located) error {
-	s, err := t.Acquire()
+	s, err := t.acquire(1)
 	if err != nil {
 		return err
 	}
-	defer t.Release()
+	defer t.releaseInner()
 	n, err := s.absorb(ctx, sections)
 	var corrupt *CorruptError
 	if errors.As(err, &corrupt) {

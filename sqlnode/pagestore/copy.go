@@ -167,11 +167,8 @@ func (t *Tenant) acceptableLocked(h *manifestTenant) error {
 func (t *Tenant) readBase(ctx context.Context, r io.Reader, h *copyHeader, path string) (err error) {
 	cfg := &t.g.cfg
 	size := int(h.rec.PageSize)
-	if cfg.FreeSpace != nil {
-		free, err := cfg.FreeSpace()
-		if err == nil && free-cfg.MinFreeSpace < int64(h.state.Pages)*int64(size) {
-			return fmt.Errorf("copy of tenant %s: %w", t.id, ErrDiskFull)
-		}
+	if err := cfg.Space.Fits(int64(h.state.Pages) * int64(size)); err != nil {
+		return fmt.Errorf("copy of tenant %s: %w: %w", t.id, ErrDiskFull, err)
 	}
 	if h.state.TXID == 0 { // an empty database has no base
 		if err := copyPages(r, h, 0, nil, nil); err != nil {

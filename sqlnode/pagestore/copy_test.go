@@ -152,7 +152,7 @@ func TestCopyRefused(t *testing.T) {
 	fs := p.disk.Clone()
 	r := p.follower(t, fs)
 	free := int64(1 << 40)
-	r.cfg.FreeSpace, r.cfg.MinFreeSpace = func() (int64, error) { return free, nil }, 1<<20
+	r.cfg.Space = disk.NewSpace(disk.SpaceConfig{Free: func() (int64, error) { return free, nil }, Reserve: 1 << 20, Believe: -1})
 	r.start()
 	defer r.stop()
 	old := r.tenant(2)

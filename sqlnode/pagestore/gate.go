@@ -38,9 +38,6 @@ func (g tenantGate) Writable() error {
 // Admit implements Gate.
 func (g tenantGate) Admit(bytes int) error {
 	t := g.t
-	if t.g.diskFull.check(&t.g.cfg) {
-		return ErrDiskFull
-	}
 	if w := t.waiting.Load(); w > 0 && w+int64(bytes) > t.g.cfg.QueueBytes {
 		return fmt.Errorf("%d bytes of this tenant wait for the log: %w", w, ErrOverloaded)
 	}
@@ -51,8 +48,20 @@ func (g tenantGate) Admit(bytes int) error {
 		t.g.kickCheckpoint()
 		return fmt.Errorf("page versions take %d bytes of memory: %w", u.Used(), ErrOverloaded)
 	}
+	g.Withdraw() // of a connection that was lost in between
+	room := diskRoom(bytes)
+	if err := t.g.cfg.Space.Reserve(room); err != nil {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	t.admitted.Store(room)
 	return nil
 }
+
+// diskRoom is what the entries of a commit take of the disk until the next checkpoint: in the log, and parts beside it.
+func diskRoom(bytes int) int64 { return 2 * int64(bytes) }
+
+// Withdraw implements Gate.
+func (g tenantGate) Withdraw() { g.t.g.cfg.Space.Release(g.t.admitted.Swap(0)) }
 
 // Header implements Gate.
 func (g tenantGate) Header() txn.Header {
@@ -70,6 +79,7 @@ func (g tenantGate) Propose(c *Commit) {
 	t := g.t
 	t.waiting.Add(int64(c.Bytes))
 	t.g.queued.add(int64(c.Bytes))
+	room := t.admitted.Swap(0)
 	l := t.g.log()
 	last := len(c.Entries) - 1
 	for _, e := range c.Entries[:last] {
@@ -78,6 +88,7 @@ func (g tenantGate) Propose(c *Commit) {
 	l.Propose(c.Entries[last], func(resp any, err error) {
 		t.waiting.Add(-int64(c.Bytes))
 		t.g.queued.add(-int64(c.Bytes))
+		t.g.cfg.Space.Release(room)
 		if err == nil {
 			if e, ok := resp.(error); ok {
 				err = &RefusedError{Reason: e}

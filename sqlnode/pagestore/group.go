@@ -50,16 +50,17 @@ type Config struct {
 	LTXRetention time.Duration
 	// MaxReaderAge is how long a reader may hold a snapshot once the budget is exceeded.
 	MaxReaderAge time.Duration
-	// FreeSpace returns the free bytes of the disk; commits are refused below
-	// MinFreeSpace. nil means not to ask.
-	FreeSpace    func() (int64, error)
-	MinFreeSpace int64
+	// Space is asked for room on the disk before a commit or a copy is taken; nil means not to ask.
+	Space *disk.Space
 	// QueueBytes bounds the commits of one tenant that wait for the log.
 	QueueBytes int64
 	// GroupQueueBytes bounds the commits of all tenants that wait for the log.
 	GroupQueueBytes int64
 	// BuildBytes bounds the entries of the log that wait to be built: beyond it, Apply waits.
 	BuildBytes int64
+	// BuildDelay is how long transactions of a tenant from the log may wait, while nobody has its store open here, to be built
+	// together. 0 means that they don't wait.
+	BuildDelay time.Duration
 	// KeepBytes bounds the entries of the log that are kept for copies out of service, until another
 	// takes their place.
 	KeepBytes int64
@@ -135,14 +136,13 @@ type Group struct {
 		swept   bool      // files that no tenant owns were looked for
 		log     Log
 	}
-	builds   buildQueue
-	kick     chan struct{} // wakes the checkpoint loop
-	ails     chan struct{} // says that a copy began to ail
-	files    files
-	queued   int64Counter // bytes of commits on their way through the log
-	kept     int64Counter // bytes of entries kept for copies out of service
-	diskFull diskState
-	Stats    Stats
+	builds buildQueue
+	kick   chan struct{} // wakes the checkpoint loop
+	ails   chan struct{} // says that a copy began to ail
+	files  files
+	queued int64Counter // bytes of commits on their way through the log
+	kept   int64Counter // bytes of entries kept for copies out of service
+	Stats  Stats
 
 	checkpointing sync.Mutex // held during Checkpoint
 	tidying       sync.Mutex // held while units are absorbed or compacted, and files of purged tenants removed
@@ -336,6 +336,7 @@ func (g *Group) Run(ctx context.Context) error {
 	for range 2 {
 		wg.Go(func() { g.buildLoop(ctx) })
 	}
+	wg.Go(func() { g.builds.keepTime(ctx) })
 	wg.Go(func() { g.checkpointLoop(ctx) })
 	wg.Wait()
 	return ctx.Err()
@@ -372,7 +373,7 @@ func (g *Group) checkpointLoop(ctx context.Context) {
 		case <-g.kick:
 		case <-tick.C:
 		}
-		g.diskFull.check(&g.cfg)
+		_ = g.cfg.Space.Fits(0) // so that it is said when there is room again
 		now := g.cfg.Now()
 		if now.Before(retry) {
 			continue
@@ -412,10 +413,7 @@ const logRoom = 20 << 20
 
 // checkpointRoom is how much of the disk a checkpoint may take, and how much is free, in bytes.
 func (g *Group) checkpointRoom() (need, free int64) {
-	if g.cfg.FreeSpace == nil || g.cfg.MinFreeSpace <= 0 {
-		return 0, 0
-	}
-	free, err := g.cfg.FreeSpace()
+	free, err := g.cfg.Space.Free()
 	if err != nil {
 		return 0, 0
 	}

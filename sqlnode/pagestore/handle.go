@@ -18,8 +18,10 @@ import (
 type Gate interface {
 	// Writable says whether transactions may begin here; ErrNotPrimary if not.
 	Writable() error
-	// Admit is asked when a commit is about to happen and can still be refused cleanly.
+	// Admit is asked when a commit is about to happen and can still be refused cleanly. Propose or Withdraw follows.
 	Admit(bytes int) error
+	// Withdraw says that what was admitted was rolled back.
+	Withdraw()
 	// Header gives the fields of a transaction that the tenant and its group decide.
 	Header() txn.Header
 	// Propose takes a commit that is published speculatively. It must not block for long.
@@ -248,6 +250,9 @@ func (h *Handle) discard() {
 	}
 	clear(h.write)
 	h.order = h.order[:0]
+	if h.prepared != nil {
+		h.gate.Withdraw()
+	}
 	h.prepared, h.synced = nil, false
 	h.room.reset()
 	h.wsize, h.low = h.seen.Pages, h.seen.Pages
@@ -582,6 +587,7 @@ func (h *Handle) publish() error {
 	s.mu.Lock()
 	if err := s.speculateLocked(h.gen, h.seen, p.next, p.pages); err != nil {
 		s.mu.Unlock()
+		h.gate.Withdraw()
 		return err
 	}
 	s.mu.pins.add(p.next.TXID)

@@ -156,7 +156,7 @@ type rig struct {
 }
 
 func testConfig(t testing.TB) Config {
-	return Config{ID: 2, Dir: t.TempDir(), FS: disk.OS(), CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40}
+	return Config{ID: 2, Dir: t.TempDir(), FS: disk.OS(), CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40, BuildDelay: 2 * time.Millisecond}
 }
 
 func newRig(t testing.TB, cfg Config) *rig {
@@ -186,6 +186,7 @@ func (r *rig) tryStart() error {
 	for range 2 {
 		r.wg.Go(func() { g.buildLoop(ctx) })
 	}
+	r.wg.Go(func() { g.builds.keepTime(ctx) })
 	return nil
 }
 
@@ -381,7 +382,7 @@ func pagesOf(t testing.TB, s *Store) []byte {
 
 // memDisk is the configuration of a group on a disk that can crash.
 func memDisk(fs disk.FS) Config {
-	return Config{ID: 2, Dir: "/data/g2", FS: fs, CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40}
+	return Config{ID: 2, Dir: "/data/g2", FS: fs, CheckpointAge: time.Hour, LTXAge: time.Hour, ScrubRate: 1 << 40, BuildDelay: 2 * time.Millisecond}
 }
 
 // tidy makes a checkpoint and absorbs it.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/disk/disktest"
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/tenant"
@@ -226,8 +227,7 @@ func TestRefusals(t *testing.T) {
 	cfg := testConfig(t)
 	free := int64(1 << 30)
 	now := time.UnixMilli(1e12)
-	cfg.FreeSpace = func() (int64, error) { return free, nil }
-	cfg.MinFreeSpace = 1 << 20
+	cfg.Space = disk.NewSpace(disk.SpaceConfig{Free: func() (int64, error) { return free, nil }, Reserve: 1 << 20, Believe: -1})
 	cfg.Now = func() time.Time { return now }
 	cfg.QueueBytes = 20 << 10
 	cfg.Budget = NewBudget(4 << 20)

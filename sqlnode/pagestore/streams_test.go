@@ -21,6 +21,7 @@ func streamed(t *testing.T) *Group {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	r.wg.Go(func() { g.buildLoop(ctx) })
+	r.wg.Go(func() { g.builds.keepTime(ctx) })
 	t.Cleanup(r.stop)
 	return g
 }

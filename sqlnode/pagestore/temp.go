@@ -7,6 +7,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/nearsql/nearsql/disk"
 )
 
 // TempSpace bounds the temporary files (sorts, materialised views, VACUUM's copy)
@@ -15,9 +17,11 @@ type TempSpace struct {
 	Dir   string        // where files that outgrow memory go; they have no name there
 	Max   int64         // bytes of one connection
 	Total *atomic.Int64 // bytes of the whole node, for metrics; may be nil
+	Disk  *disk.Space   // is asked before a file takes more of the disk; nil: it is not
 
 	used atomic.Int64
 	full atomic.Bool
+	disk atomic.Pointer[error] // why Disk refused
 }
 
 // Used is the number of bytes in use.
@@ -25,6 +29,18 @@ func (t *TempSpace) Used() int64 { return t.used.Load() }
 
 // TakeFull says, once, that a write was refused because Max was reached.
 func (t *TempSpace) TakeFull() bool { return t.full.Swap(false) }
+
+// TakeErr says, once, why a write was refused: ErrTempFull, or ErrDiskFull; nil if none was.
+func (t *TempSpace) TakeErr() error {
+	full := t.full.Swap(false)
+	if p := t.disk.Swap(nil); p != nil {
+		return *p
+	}
+	if full {
+		return ErrTempFull
+	}
+	return nil
+}
 
 // tempMemory is how much of a temporary file stays in memory, in bytes.
 const tempMemory = 256 << 10
@@ -35,6 +51,7 @@ type tempFile struct {
 	mem   []byte
 	f     *os.File
 	size  int64
+	asked int64 // bytes of the disk that were asked for
 }
 
 func newTempFile(tls *libc.TLS) *tempFile {
@@ -61,6 +78,21 @@ func (t *tempFile) grow(n int64) bool {
 		}
 	}
 	t.size = n
+	return true
+}
+
+// room asks for what a file of end bytes takes of the disk, some at a time.
+func (t *tempFile) room(end int64) bool {
+	if end <= t.asked || t.space == nil {
+		return true
+	}
+	want := max(end-t.asked, tempMemory)
+	if err := t.space.Disk.Take(want); err != nil {
+		err = fmt.Errorf("temporary file: %w: %w", ErrDiskFull, err)
+		t.space.disk.Store(&err)
+		return false
+	}
+	t.asked += want
 	return true
 }
 
@@ -104,6 +136,9 @@ func (t *tempFile) writeAt(b []byte, off int64) int32 {
 		}
 	}
 	if t.f != nil {
+		if !t.room(end) {
+			return sqlite3.SQLITE_FULL
+		}
 		if _, err := t.f.WriteAt(b, off); err != nil {
 			return sqlite3.SQLITE_IOERR_WRITE
 		}

@@ -23,19 +23,22 @@ type Tenant struct {
 
 	mu struct {
 		sync.Mutex
-		rec     tenant.Tenant
-		log     State  // after the newest entry applied
-		logTime int64  // unix ms of the newest transaction
-		index   uint64 // of the newest entry contained
-		durable State  // as of the newest unit that is written
-		queue   []queued
-		busy    bool  // a builder is at work, or will be
-		working bool  // it builds the first of queue
-		built   State // what the store has committed, also while it is closed
-		store   *Store
-		refs    int         // who uses the store
-		holds   []wire.TXID // captures that wait for a version
-		staging map[uint64]*staging
+		rec        tenant.Tenant
+		log        State  // after the newest entry applied
+		logTime    int64  // unix ms of the newest transaction
+		index      uint64 // of the newest entry contained
+		durable    State  // as of the newest unit that is written
+		queue      []queued
+		busy       bool    // a builder is at work, or will be
+		later      *putOff // when it will be, if that may be hurried; else nil
+		laterBytes int     // of queue, while later is not nil
+		working    bool    // it builds the first of queue
+		built      State   // what the store has committed, also while it is closed
+		store      *Store
+		refs       int         // who uses the store
+		inner      int         // of refs, those that don't ask for the newest state: builders, and what tidies up
+		holds      []wire.TXID // captures that wait for a version
+		staging    map[uint64]*staging
 		// unstaged is, while staging is not empty in a group with streams, the index before the first of its parts.
 		unstaged uint64
 		failed   error // why the copy is out of service; a *HollowError while it waits for its first pages
@@ -56,6 +59,7 @@ type Tenant struct {
 		gen uint64 // number of the copy that the store began with; 0 if it was never replaced
 	}
 	waiting     atomic.Int64 // bytes of own commits on their way through the log
+	admitted    atomic.Int64 // bytes of the disk that are kept for a commit that the log was not given yet
 	corruptions atomic.Int64 // times that a page was found corrupt
 }
 
@@ -151,6 +155,7 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 	err := t.checkLocked(h, parts)
 	if err == nil && h.Kind == txn.Control {
 		err = t.controlLocked(h, body)
+		t.hurryLocked() // who is told of it may look
 	}
 	t.mu.index = index
 	if err != nil {
@@ -179,11 +184,45 @@ func (t *Tenant) apply(index uint64, h *txn.Header, body, entry []byte) (State, 
 	}
 	t.mu.queue = append(t.mu.queue, q)
 	t.g.builds.add(int64(len(entry)))
-	if !t.mu.busy {
+	t.wakeBuilderLocked(len(entry))
+	return next, nil
+}
+
+// wakeBuilderLocked has the queue built, to which bytes were added: at once if somebody wants what is in it, else with what
+// comes in the next moment.
+func (t *Tenant) wakeBuilderLocked(bytes int) {
+	switch {
+	case t.mu.later != nil:
+		if t.mu.laterBytes += bytes; !t.mayDeferLocked() {
+			t.hurryLocked()
+		}
+	case !t.mu.busy:
 		t.mu.busy = true
+		t.scheduleLocked(bytes)
+	}
+}
+
+// scheduleLocked gives the tenant to the builders, with a queue of some bytes.
+func (t *Tenant) scheduleLocked(bytes int) {
+	if t.mu.laterBytes = bytes; t.mayDeferLocked() {
+		t.mu.later = t.g.builds.putLater(t, t.g.cfg.BuildDelay)
+	} else {
 		t.g.builds.put(t)
 	}
-	return next, nil
+}
+
+// mayDeferLocked says whether what is in the queue may wait. It is bounded, so that who opens the store next does not wait long.
+func (t *Tenant) mayDeferLocked() bool {
+	return t.g.cfg.BuildDelay > 0 && t.mu.refs == t.mu.inner && len(t.mu.holds) == 0 &&
+		int64(t.mu.laterBytes) < min(batchBytes, t.g.cfg.BuildBytes/4)
+}
+
+// hurryLocked has at once what waits to be built with others.
+func (t *Tenant) hurryLocked() {
+	if t.mu.later != nil {
+		t.g.builds.hurry(t.mu.later)
+		t.mu.later = nil
+	}
 }
 
 // checkLocked decides, from the header alone and alike on every copy, whether
@@ -240,10 +279,17 @@ func (t *Tenant) controlLocked(h *txn.Header, payload []byte) error {
 }
 
 // Acquire opens the store if need be and keeps it open until Release.
-func (t *Tenant) Acquire() (*Store, error) {
+func (t *Tenant) Acquire() (*Store, error) { return t.acquire(0) }
+
+// acquire is Acquire; inner is 1 for who does not ask for the newest state, and calls releaseInner.
+func (t *Tenant) acquire(inner int) (*Store, error) {
 	t.mu.Lock()
+	if inner == 0 {
+		t.hurryLocked()
+	}
 	if s := t.mu.store; s != nil && t.mu.failed == nil && !t.mu.gone {
 		t.mu.refs++
+		t.mu.inner += inner
 		t.mu.Unlock()
 		return s, nil
 	}
@@ -280,7 +326,18 @@ func (t *Tenant) Acquire() (*Store, error) {
 		t.mu.store = s
 	}
 	t.mu.refs++
+	t.mu.inner += inner
+	if inner == 0 {
+		t.hurryLocked() // what was put off while the files were opened
+	}
 	return t.mu.store, nil
+}
+
+func (t *Tenant) releaseInner() {
+	t.mu.Lock()
+	t.mu.refs--
+	t.mu.inner--
+	t.mu.Unlock()
 }
 
 // Release ends what Acquire began.

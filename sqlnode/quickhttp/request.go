@@ -32,7 +32,6 @@ type head struct {
 	path   string
 	query  string
 	host   string
-	lines  int // fields of header
 	header http.Header
 }
 

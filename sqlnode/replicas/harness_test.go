@@ -115,6 +115,7 @@ type node struct {
 	fs       disk.FS
 	feeders  []string // from which it follows all tenants
 	cfg      func(*Config)
+	admit    func(tenant.Tenant, string) error   // nil to admit all
 	source   func(replica.Source) replica.Source // what a hostile one feeds from
 	set      *Set
 	follower *replica.Follower
@@ -227,7 +228,7 @@ func (n *node) tryStart() error {
 		return err
 	}
 	n.set.SetFollower(n.follower)
-	var src replica.Source = NewSource(n, n.set, n.follower)
+	var src replica.Source = NewSource(n, n.set, n.follower).Admitting(n.admit)
 	if n.source != nil {
 		src = n.source(src)
 	}

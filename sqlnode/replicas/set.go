@@ -36,9 +36,8 @@ type Config struct {
 	LTXRetention time.Duration
 	// BuildBytes bounds the entries of a group that wait to be built. 64 MiB.
 	BuildBytes int64
-	// FreeSpace returns the free bytes of the disk; no copy is taken that would leave less than MinFreeSpace. nil means not to ask.
-	FreeSpace    func() (int64, error)
-	MinFreeSpace int64
+	// Space is asked for room on the disk before a copy is taken; nil means not to ask.
+	Space *disk.Space
 	// ScrubEvery is how often all bases are read. 24 h.
 	ScrubEvery time.Duration
 	// AilingEvery is how often copies are looked at that are out of service, besides when they begin to be. 5 s.
@@ -168,7 +167,7 @@ func (s *Set) open(id wire.GroupID) (*pagestore.Group, error) {
 			ID: id, Dir: dir, FS: s.cfg.FS, Budget: s.cfg.Budget, Log: s.cfg.Log, Now: s.cfg.Now, Streams: true,
 			CheckpointBytes: s.cfg.CheckpointBytes, CheckpointAge: s.cfg.CheckpointAge,
 			LTXBytes: s.cfg.LTXBytes, LTXAge: s.cfg.LTXAge, LTXRetention: s.cfg.LTXRetention,
-			BuildBytes: s.cfg.BuildBytes, FreeSpace: s.cfg.FreeSpace, MinFreeSpace: s.cfg.MinFreeSpace,
+			BuildBytes: s.cfg.BuildBytes, Space: s.cfg.Space,
 		})
 		if err == nil {
 			if err = g.Resume(); err == nil {

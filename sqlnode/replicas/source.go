@@ -8,6 +8,7 @@ import (
 
 	"github.com/nearsql/nearsql/readpath/replica"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 	"github.com/nearsql/nearsql/wire/stream"
 )
@@ -33,13 +34,34 @@ type Source struct {
 	hosts    Hosts
 	set      *Set
 	follower *replica.Follower
+	admit    func(rec tenant.Tenant, receiver string) error // nil to admit all
 }
 
 var _ replica.Source = (*Source)(nil)
 
-// NewSource makes a Source. follower brings the copies of set.
+// NewSource makes a Source that admits all nodes. follower brings the copies of set.
 func NewSource(hosts Hosts, set *Set, follower *replica.Follower) *Source {
 	return &Source{hosts: hosts, set: set, follower: follower}
+}
+
+// Admitting makes a Source of the same that asks admit whether a node may have a copy of a tenant of that record. admit must be quick.
+func (s *Source) Admitting(admit func(rec tenant.Tenant, receiver string) error) *Source {
+	return &Source{hosts: s.hosts, set: s.set, follower: s.follower, admit: admit}
+}
+
+// Admit implements replica.Source: by the tenant's own record, as it is in this node's copy.
+func (s *Source) Admit(id wire.TenantID, receiver string) error {
+	if s.admit == nil {
+		return nil
+	}
+	t, _, err := s.copy(id)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(t.Record(), receiver); err != nil {
+		return &replica.GoneError{Tenant: id, Why: stream.GonePolicy}
+	}
+	return nil
 }
 
 // copy is this node's copy of a tenant that others may be fed from.

@@ -1,6 +1,7 @@
 package sqldriver
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"sync"
@@ -39,28 +40,24 @@ func (s *session) begin(req *wire.Request) mark {
 	if s.mu.covered < s.mu.shown {
 		req.Consistency, req.MaxStaleness = wire.Strong, 0
 	}
-	if later(s.mu.newest, req.Bookmark) {
-		req.Bookmark = s.mu.newest
+	if text, own := joined(s.mu.newest, req.Bookmark); own {
+		req.Bookmark = text
 		m.own = s.mu.newest
 	}
 	return m
 }
 
-// later says whether the session's bookmark is to be sent in place of the request's own. One of another tenant, or that is
-// none, is sent: the node says what is wrong with it.
-func later(newest, own string) bool {
+// joined is the bookmark that a request goes with, and says whether the session's has a part in it. Of two tenants, or of one that
+// is none, the request's own is sent: the node says what is wrong with it.
+func joined(newest, own string) (text string, session bool) {
 	if newest == "" || own == "" {
-		return newest != ""
+		return cmp.Or(own, newest), newest != ""
 	}
-	a, err := wire.ParseBookmark(newest)
-	b, err2 := wire.ParseBookmark(own)
-	if err != nil || err2 != nil {
-		return false
+	both, ok := wire.JoinBookmarks(newest, own)
+	if !ok || both == own {
+		return own, false
 	}
-	ta, tb := a, b
-	ta.Epoch, ta.TXID, ta.Checksum = 0, 0, 0
-	tb.Epoch, tb.TXID, tb.Checksum = 0, 0, 0
-	return ta == tb && newest > own
+	return both, true
 }
 
 // end keeps what a request has seen.
@@ -96,10 +93,14 @@ func (s *session) left() {
 	s.mu.Unlock()
 }
 
-// keepLocked keeps the newer of two bookmarks of one tenant, and of two tenants the one that came last: the name
+// keepLocked keeps what two bookmarks of one tenant saw, and of two tenants the one that came last: the name
 // has changed hands.
 func (s *session) keepLocked(bookmark string) {
-	if bookmark != "" && !later(s.mu.newest, bookmark) {
-		s.mu.newest = bookmark
+	if bookmark == "" {
+		return
 	}
+	if both, ok := wire.JoinBookmarks(s.mu.newest, bookmark); ok {
+		bookmark = both
+	}
+	s.mu.newest = bookmark
 }

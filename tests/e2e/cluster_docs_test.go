@@ -24,7 +24,7 @@ func TestWarningsAreDocumented(t *testing.T) {
 	}
 	found := 0
 	for _, dir := range []string{ // what a node's process runs
-		"cluster", "cmd/nearsql", "leader", "leader/logstore", "leader/snapshots", "sqlnode", "sqlnode/catalogue", "sqlnode/copies",
+		"cluster", "cmd/nearsql", "disk", "leader", "leader/logstore", "leader/snapshots", "sqlnode", "sqlnode/catalogue", "sqlnode/copies",
 		"sqlnode/engine", "sqlnode/httpapi", "sqlnode/importer", "sqlnode/pagestore", "sqlnode/peers", "sqlnode/recovery",
 	} {
 		files, err := filepath.Glob(filepath.Join("../..", dir, "*.go"))

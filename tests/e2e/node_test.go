@@ -37,6 +37,7 @@ type node struct {
 	dir   string // its data directory
 	flags []string
 	env   []string
+	files int // how many files the process may open at most; 0 for as many as this one
 	url   string
 	key   string
 	*client.Client
@@ -90,7 +91,11 @@ func (n *node) launch() <-chan string {
 		n.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, args...)
+	argv := append([]string{binary}, args...)
+	if n.files > 0 {
+		argv = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, n.files)}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stderr = log
 	cmd.Env = append(os.Environ(), n.env...)
 	cmd.SysProcAttr = childAttr()

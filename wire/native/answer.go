@@ -97,12 +97,21 @@ func appendMeta(dst []byte, m *wire.Meta) []byte {
 		dst = append(dst, "strong"...)
 	case wire.Weak:
 		dst = append(dst, "weak"...)
+	case wire.Local:
+		dst = append(dst, "local"...)
 	default:
 		dst = append(dst, "default"...)
 	}
-	// Rounded up: the age is a bound.
 	dst = append(dst, `","staleness_ms":`...)
-	dst = strconv.AppendInt(dst, int64((m.Staleness+time.Millisecond-1)/time.Millisecond), 10)
+	dst = appendAge(dst, m.Staleness)
+	if m.Tables {
+		dst = append(dst, `,"crr_staleness_ms":`...)
+		if m.TablesStaleness == wire.AnyStaleness {
+			dst = append(dst, "null"...)
+		} else {
+			dst = appendAge(dst, m.TablesStaleness)
+		}
+	}
 	dst = append(dst, `,"node":`...)
 	dst = AppendString(dst, m.Node)
 	dst = append(dst, `,"pop":`...)
@@ -115,6 +124,11 @@ func appendMeta(dst []byte, m *wire.Meta) []byte {
 		dst = append(dst, `,"replayed":true`...)
 	}
 	return append(dst, '}')
+}
+
+// appendAge appends an age in milliseconds, rounded up: it is a bound.
+func appendAge(dst []byte, d time.Duration) []byte {
+	return strconv.AppendInt(dst, int64((d+time.Millisecond-1)/time.Millisecond), 10)
 }
 
 // appendMillis appends d in milliseconds, to the microsecond.

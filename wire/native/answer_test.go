@@ -216,3 +216,19 @@ func BenchmarkAnswer(b *testing.B) {
 		a.Finish(&sampleMeta)
 	}
 }
+
+// What is said of reads of conflict-free tables.
+func TestAnswerOfConflictFreeTables(t *testing.T) {
+	var out []byte
+	for _, age := range []time.Duration{wire.AnyStaleness, 1200*time.Millisecond + 1} {
+		m := sampleMeta
+		m.Consistency, m.Tables, m.TablesStaleness = wire.Local, true, age
+		var a Answer
+		a.Reset(Options{}, 0)
+		if err := errors.Join(a.Begin(0, sampleColumns[:1]), a.End(wire.Summary{})); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, a.Finish(&m)...)
+	}
+	golden(t, "answer.local.json", out)
+}

@@ -56,7 +56,7 @@ func (p Page) Apply(dst, prev []byte) error {
 			clear(dst)
 		case len(prev) != len(dst):
 			return fmt.Errorf("page %d: previous version of %d bytes, want %d", p.Pgno, len(prev), len(dst))
-		default:
+		case len(dst) > 0 && &dst[0] != &prev[0]:
 			copy(dst, prev)
 		}
 		if err := applyDelta(dst, p.Data); err != nil {
@@ -81,7 +81,12 @@ func (p Page) Build(dst, prev []byte) error {
 	if err := p.Apply(dst, prev); err != nil {
 		return err
 	}
-	if got := PageSum(p.Pgno, dst); got != p.Sum {
+	return p.Check(dst)
+}
+
+// Check returns *SumError if the page that Apply made has another sum than the one sent.
+func (p Page) Check(made []byte) error {
+	if got := PageSum(p.Pgno, made); got != p.Sum {
 		return &SumError{Pgno: p.Pgno, Got: got, Want: p.Sum}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/sqldriver"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -29,6 +30,9 @@ type bench struct {
 
 // oneWay is half of the round trip of 80 ms between any node that follows and all others.
 const oneWay = 40 * time.Millisecond
+
+// settle is how long followers take to go to the feeders that are theirs once all are there.
+const settle = 4500 * time.Millisecond
 
 // stage is what was seen with so many followers.
 type stage struct {
@@ -65,6 +69,9 @@ func measure(ctx context.Context, c *nodes, p plan, out io.Writer) error {
 		if n == 5 {
 			if err := b.weakReads(ctx); err != nil {
 				return fmt.Errorf("weak reads: %w", err)
+			}
+			if err := b.embedded(ctx); err != nil {
+				return fmt.Errorf("embedded reads: %w", err)
 			}
 		}
 		if n == 20 {
@@ -144,6 +151,11 @@ func (b *bench) stage(ctx context.Context, followers int) (s stage, err error) {
 		return s, err
 	}
 	took := time.Since(from)
+	if followers > readpath.TreeRoots {
+		if err := pause(ctx, settle); err != nil {
+			return s, err
+		}
+	}
 	s.followers = followers
 	time.Sleep(b.slice / 2) // what was made by the start is over
 	cpu := cpuTime()

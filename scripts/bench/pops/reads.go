@@ -69,7 +69,7 @@ func (b *bench) staleness(ctx context.Context) error {
 	if len(direct) > 0 {
 		b.say("of them those that voters alone feed: %d reads, p50 %.0f, p99 %.0f ms", len(direct), quantile(direct, 0.5), quantile(direct, 0.99))
 	}
-	b.figure("pops_staleness_p99", quantile(every, 0.99), "ms")
+	b.figure("staleness_p99_at_80ms", quantile(every, 0.99), "ms")
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (b *bench) weakReads(ctx context.Context) error {
 		ratios, theirs, ours = append(ratios, f/p), append(theirs, p), append(ours, f)
 	}
 	b.say("weak reads by key through database/sql, one at a time: %.0f a second on a follower, %.0f on the primary", quantile(ours, 0.5), quantile(theirs, 0.5))
-	b.figure("pops_weak_read_vs_primary", quantile(ratios, 0.5), "x")
+	b.figure("replica_read_vs_primary", quantile(ratios, 0.5), "x")
 	return nil
 }
 

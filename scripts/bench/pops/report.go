@@ -25,13 +25,20 @@ func (b *bench) report(stages []stage) {
 			x, y = append(x, float64(s.followers)), append(y, s.cpu)
 		}
 		if s.followers == 20 {
-			b.figure("pops_bytes_per_txn", s.all/float64(s.followers), "B")
+			b.figure("stream_bytes_insert", s.all/float64(s.followers), "B")
 		}
 		if s.followers > 0 {
 			b.figure(fmt.Sprintf("pops_voter_bytes_%d", s.followers), s.voters, "B")
 		}
 	}
 	b.figure("pops_cpu_per_follower", slope(x, y), "us")
+	voters := map[int]float64{}
+	for _, s := range stages {
+		voters[s.followers] = s.voters
+	}
+	if voters[5] > 0 && voters[50] > 0 {
+		b.figure("primary_bytes_50_vs_5_replicas", voters[50]/voters[5], "x")
+	}
 }
 
 // slope is that of the line nearest to the points, by least squares.

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	o := localcluster.Options{}
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	flags.StringVar(&o.Binary, "nearsql", "", "the `PROGRAM` to run (needed)")
-	flags.IntVar(&o.Nodes, "nodes", 3, "number of nodes, 1 to 9")
+	flags.IntVar(&o.Nodes, "nodes", 3, "number of nodes, 1 to 20")
 	flags.StringVar(&o.Dir, "dir", "", "keep data in `DIR`, which must not be there (default: a directory that is removed at the end)")
 	flags.BoolVar(&o.Plain, "plain", false, "no TLS between nodes")
 	if err := flags.Parse(args); err != nil {
