@@ -182,7 +182,7 @@ func (s tenantService) load(ctx context.Context, h *hosted, name tenant.Name, pa
 // importWindow bounds the bytes of an import that wait for the log, so that other tenants' writes
 // come between. It is small for the log's sake too: raft-wal keeps for each of its files, until that
 // is removed, a buffer as large as the largest batch in it.
-const importWindow = 512 << 10
+const importWindow = 256 << 10
 
 // loadInto sends the pages of file through the log as the tenant's first transaction.
 func (s tenantService) loadInto(ctx context.Context, r *resident, file io.ReaderAt, info importer.Info) error {
