@@ -234,6 +234,12 @@ func TestFilesThatDoNotFit(t *testing.T) {
 	if _, err := write(f, "INSERT INTO likes(post) VALUES('b')"); !errors.As(err, &ahead) || ahead.File != 2 || ahead.Main != 1 {
 		t.Errorf("%v, want AheadError", err)
 	}
+	// As a copy of main is that begins anew.
+	r.strong(tn, func(c *sqlite.Conn) error { return c.Exec("ALTER TABLE __crr_ddl RENAME TO elsewhere") })
+	if _, err := write(f, "INSERT INTO likes(post) VALUES('b')"); !errors.As(err, &ahead) || ahead.File != 2 || ahead.Main != 0 {
+		t.Errorf("%v, want AheadError", err)
+	}
+	r.strong(tn, func(c *sqlite.Conn) error { return c.Exec("ALTER TABLE elsewhere RENAME TO __crr_ddl") })
 	r.strong(tn, func(c *sqlite.Conn) error {
 		return c.Exec("INSERT INTO __crr_ddl VALUES(2,'ALTER TABLE crr.likes ADD COLUMN a')")
 	})

@@ -46,8 +46,11 @@ func Changes(c *sqlite.Conn, after uint64) ([]schema.Change, error) {
 	return out, err
 }
 
-// newest returns the number of the newest change of the schema.
+// newest returns the number of the newest change of the schema; 0 where main has come to none yet, as a copy that begins anew.
 func newest(c *sqlite.Conn) (v uint64, err error) {
+	if ok, err := has(c, "__crr_ddl"); err != nil || !ok {
+		return 0, err
+	}
 	err = each(c, "SELECT max(v) FROM main.__crr_ddl", func(s *sqlite.Stmt) error { v = uint64(s.ColumnInt64(0)); return nil })
 	return v, err
 }
