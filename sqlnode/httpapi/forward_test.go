@@ -200,6 +200,7 @@ func TestForwardsAreCounted(t *testing.T) {
 		if a := m.do("n1", "GET", acmeSQL+"?q=select", ""); a.status != 400 {
 			t.Fatalf("got %+v", a)
 		}
+		synctest.Wait() // a request is counted when its answer has left
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(n1.handler.counts)
 		families, err := registry.Gather()
