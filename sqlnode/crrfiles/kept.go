@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,7 +146,7 @@ func syncFile(fsys disk.FS, op, name string) error {
 }
 
 func uriOf(path string) string {
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=unix"}).String()
+	return sqlite.FileURI(path, "vfs=unix")
 }
 
 // openAlone opens a reader of a file that nobody else uses, on a connection that knows no tenant's store.

@@ -294,3 +294,20 @@ func TestNameIsDurableFirst(t *testing.T) {
 		t.Error("two tenants share a path")
 	}
 }
+
+// The directory of files may be relative, as a node's data directory is by default.
+func TestRelativeDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r := newRig(t)
+	m := r.manager(Config{Dir: filepath.Join("n1", "crr")})
+	tn := r.tenant(1)
+	r.declare(tn, likes)
+	f := r.site(m, tn)
+	if _, err := write(f, "INSERT INTO likes(post) VALUES('a')"); err != nil {
+		t.Fatal(err)
+	}
+	if got := one(t, f, "SELECT post FROM likes"); got != `"a"` {
+		t.Errorf("post=%s", got)
+	}
+	must(t, f.Snapshot(t.Context(), "copy.db"))
+}

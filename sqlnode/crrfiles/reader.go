@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 )
 
 // Reader makes batches of a file over a connection of its own. It is used by one goroutine at a time, and keeps the file's writer open
@@ -70,7 +70,7 @@ func (f *File) Snapshot(ctx context.Context, path string) error {
 	}
 	f.readers.Add(1)
 	defer f.readers.Add(-1)
-	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=unix"}).String()
+	uri := sqlite.FileURI(path, "vfs=unix")
 	return errors.Join(f.judge(crr.Snapshot(Adapt(c.Conn), uri)), c.Close())
 }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"bufio"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +58,7 @@ func TestKilledLocalWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=unix"}).String()
+	uri := sqlite.FileURI(path, "vfs=unix")
 	if err := c.Exec("ATTACH '" + uri + "' AS crr"); err != nil {
 		t.Fatal(err)
 	}

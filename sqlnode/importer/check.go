@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
 
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 )
@@ -26,13 +24,8 @@ func CheckFile(ctx context.Context, path string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return Info{}, err
-	}
 	// immutable: no journal beside the file is looked for, nothing is locked or written.
-	uri := url.URL{Scheme: "file", Path: abs, RawQuery: "immutable=1"}
-	c, err := sqlite.Open(uri.String(), "", sqlite.ReadOnly|sqlite.URI)
+	c, err := sqlite.Open(sqlite.FileURI(path, "immutable=1"), "", sqlite.ReadOnly|sqlite.URI)
 	if err != nil {
 		return Info{}, fmt.Errorf("check %s: %w", path, err)
 	}

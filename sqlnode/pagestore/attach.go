@@ -2,7 +2,6 @@ package pagestore
 
 import (
 	"fmt"
-	"net/url"
 
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/wire"
@@ -33,7 +32,7 @@ func (s *Store) OpenCRRWriter(path string, temp *TempSpace) (*Conn, error) {
 }
 
 func (c *Conn) attachCRR(path, mode string) error {
-	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=unix&mode=" + mode}).String()
+	uri := sqlite.FileURI(path, "vfs=unix&mode="+mode)
 	s, _, err := c.Prepare("ATTACH ? AS "+crrSchema, false)
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", path, err)
