@@ -33,7 +33,7 @@ func (e *DamagedError) Unwrap() error { return e.Cause }
 type AheadError struct{ File, Main uint64 }
 
 func (e *AheadError) Error() string {
-	return fmt.Sprintf("the file of conflict-free tables is at change %d of their schema, the tenant's strong schema at %d", e.File, e.Main)
+	return fmt.Sprintf("the file of conflict-free tables is at change %d of their schema, the tenant's strong schema here at %d: ask again when this node's copy of the tenant has caught up, or ask another node", e.File, e.Main)
 }
 
 // damage says whether err means that the file can't be believed any more. Errors that come from the pages of main are not
