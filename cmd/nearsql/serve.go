@@ -80,6 +80,9 @@ func serveCommand(s stdio) *cli.Command {
 			if err := join(c.Context, set); err != nil {
 				return err
 			}
+			if err := relaxTimers(); err != nil {
+				set.Log.Warn("timers keep the kernel's slack", "err", err)
+			}
 			n, err := newNode(set)
 			if err != nil {
 				return err
