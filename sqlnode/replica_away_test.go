@@ -128,14 +128,14 @@ func TestReplicaAway(t *testing.T) {
 			t.Errorf("an hour away: %d copies, %d times by changes", c, l)
 		}
 		t.Logf("an hour away, %d writes missed: seen %d times while it caught up", version, polls)
-		write(25 * time.Minute)
+		write(50 * time.Minute) // what is kept ends at 61, and is looked at with each new file, every 10 or so
 		old(long, 0)
 		polls = back(long, 0)
 		s.await(time.Minute, func() string { return caught(long, version) })
 		if c, l := long.metric(t, "replica_copies_total"), long.metric(t, "replica_changes_total"); c != 2 || l != 0 {
 			t.Errorf("away for longer than changes are kept: %d copies, %d times by changes", c, l)
 		}
-		t.Logf("away for 85 minutes: seen %d times while the copy came", polls)
+		t.Logf("away for 110 minutes: seen %d times while the copy came", polls)
 		if polls == 0 {
 			t.Error("nobody saw it while the copy came")
 		}
