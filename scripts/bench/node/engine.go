@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 )
 
 // engine compares the engine with plain SQLite, in turns.
@@ -23,7 +25,7 @@ func (b *bench) engine() (err error) {
 			return err
 		}
 	}
-	b.say("engine: one-row inserts into a table with an index, and point reads among %d rows; rates are per second", readRows)
+	b.Say("engine: one-row inserts into a table with an index, and point reads among %d rows; rates are per second", readRows)
 	for _, n := range names { // the first turn warms up, and counts for nothing
 		for _, t := range []task{{Clients: 1, N: 500}, {Read: true, Clients: 2, N: 2000}} {
 			if _, _, err := workers[n].do(t); err != nil {
@@ -44,13 +46,13 @@ func (b *bench) engine() (err error) {
 		if err != nil {
 			return err
 		}
-		b.say("inserts, %d clients: nearsql %s, on a log apart %s; WAL OFF %s, NORMAL %s, FULL %s", c.clients, r["nearsql"], r["nearsql-apart"], r["sqlite-off"], r["sqlite-normal"], r["sqlite-full"])
-		ratio := median(ratios(r["nearsql"].rates, r["sqlite-off"].rates))
-		b.figure(c.figure, ratio, "x")
+		b.Say("inserts, %d clients: nearsql %s, on a log apart %s; WAL OFF %s, NORMAL %s, FULL %s", c.clients, r["nearsql"], r["nearsql-apart"], r["sqlite-off"], r["sqlite-normal"], r["sqlite-full"])
+		ratio := figures.Median(figures.Ratios(r["nearsql"].rates, r["sqlite-off"].rates))
+		b.Figure(c.figure, ratio, "x")
 		if c.also != "" {
-			b.figure(c.also, ratio, "x")
+			b.Figure(c.also, ratio, "x")
 		}
-		b.figure(c.apart, median(ratios(r["nearsql-apart"].rates, r["sqlite-off"].rates)), "x")
+		b.Figure(c.apart, figures.Median(figures.Ratios(r["nearsql-apart"].rates, r["sqlite-off"].rates)), "x")
 	}
 	for _, c := range []struct {
 		figure  string
@@ -60,8 +62,8 @@ func (b *bench) engine() (err error) {
 		if err != nil {
 			return err
 		}
-		b.say("point reads, %d clients: nearsql %s, WAL %s", c.clients, r["nearsql"], r["sqlite-off"])
-		b.figure(c.figure, median(ratios(r["nearsql"].rates, r["sqlite-off"].rates)), "x")
+		b.Say("point reads, %d clients: nearsql %s, WAL %s", c.clients, r["nearsql"], r["sqlite-off"])
+		b.Figure(c.figure, figures.Median(figures.Ratios(r["nearsql"].rates, r["sqlite-off"].rates)), "x")
 	}
 	return nil
 }
@@ -73,7 +75,7 @@ type compared struct {
 }
 
 func (c *compared) String() string {
-	return fmt.Sprintf("%.0f/s (%.1f us of CPU each)", median(c.rates), 1e6*median(c.cpu))
+	return fmt.Sprintf("%.0f/s (%.1f us of CPU each)", figures.Median(c.rates), 1e6*figures.Median(c.cpu))
 }
 
 // compare has workers do the same task in turns.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 )
 
@@ -117,11 +118,11 @@ func (b *bench) httpReads(node *process) (err error) {
 	}
 	ourCPU += node.cpu()
 	theirCPU += echo.cpu()
-	b.say("http: point reads over %d connections %.0f/s (%.1f us of the server's CPU each), p50 %s, p99 %s; echo %.0f/s (%.1f us); the load generator shares the CPUs", httpConns,
-		median(rates), float64(ourCPU.Microseconds())/float64(ourN), us(latency.Quantile(0.5)), us(latency.Quantile(0.99)),
-		median(bare), float64(theirCPU.Microseconds())/float64(theirN))
-	b.figure("http_read64", median(rates), "per_s")
-	b.figure("http_read64_vs_echo", median(ratios(rates, bare)), "x")
+	b.Say("http: point reads over %d connections %.0f/s (%.1f us of the server's CPU each), p50 %s, p99 %s; echo %.0f/s (%.1f us); the load generator shares the CPUs", httpConns,
+		figures.Median(rates), float64(ourCPU.Microseconds())/float64(ourN), us(latency.Quantile(0.5)), us(latency.Quantile(0.99)),
+		figures.Median(bare), float64(theirCPU.Microseconds())/float64(theirN))
+	b.Figure("http_read64", figures.Median(rates), "per_s")
+	b.Figure("http_read64_vs_echo", figures.Median(figures.Ratios(rates, bare)), "x")
 	return nil
 }
 
@@ -157,14 +158,14 @@ func (b *bench) httpInserts(node *process, dir string) error {
 		}
 		rates, syncs = append(rates, r.PerSecond()), append(syncs, s)
 		groups = append(groups, (after-before)/r.Elapsed.Seconds())
-		p50, p99 = append(p50, ms(r.Latency.Quantile(0.5))), append(p99, ms(r.Latency.Quantile(0.99)))
+		p50, p99 = append(p50, figures.Milliseconds(r.Latency.Quantile(0.5))), append(p99, figures.Milliseconds(r.Latency.Quantile(0.99)))
 	}
-	b.say("http: durable inserts over %d connections into one tenant: %.0f/s in %.0f transactions/s, p50 %.2f ms, p99 %.2f ms; the disk alone: %.0f syncs/s of 512 B",
-		httpConns, median(rates), median(groups), median(p50), median(p99), median(syncs))
-	b.figure("acked_insert64", median(rates), "per_s")
-	b.figure("acked_insert64_p50", median(p50), "ms")
-	b.figure("acked_insert64_p99", median(p99), "ms")
-	b.figure("disk_syncs", median(syncs), "per_s")
+	b.Say("http: durable inserts over %d connections into one tenant: %.0f/s in %.0f transactions/s, p50 %.2f ms, p99 %.2f ms; the disk alone: %.0f syncs/s of 512 B",
+		httpConns, figures.Median(rates), figures.Median(groups), figures.Median(p50), figures.Median(p99), figures.Median(syncs))
+	b.Figure("acked_insert64", figures.Median(rates), "per_s")
+	b.Figure("acked_insert64_p50", figures.Median(p50), "ms")
+	b.Figure("acked_insert64_p99", figures.Median(p99), "ms")
+	b.Figure("disk_syncs", figures.Median(syncs), "per_s")
 	return nil
 }
 
@@ -189,7 +190,5 @@ func syncRate(path string, d time.Duration) (_ float64, err error) {
 		}
 	}
 }
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func us(d time.Duration) string { return fmt.Sprintf("%d us", d.Microseconds()) }

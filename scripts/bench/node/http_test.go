@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 	"github.com/nearsql/nearsql/sqlnode"
 )
@@ -79,8 +80,8 @@ func benchmarkHTTP(b *testing.B, request func(p *process, dst []byte, i int64) [
 		b.Fatal(err)
 	}
 	b.StopTimer()
-	b.ReportMetric(ms(r.Latency.Quantile(0.5)), "p50-ms")
-	b.ReportMetric(ms(r.Latency.Quantile(0.99)), "p99-ms")
+	b.ReportMetric(figures.Milliseconds(r.Latency.Quantile(0.5)), "p50-ms")
+	b.ReportMetric(figures.Milliseconds(r.Latency.Quantile(0.99)), "p99-ms")
 }
 
 func BenchmarkHTTPRead64(b *testing.B) {

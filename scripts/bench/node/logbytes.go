@@ -41,8 +41,8 @@ func (b *bench) logBytes() (err error) {
 	if err != nil {
 		return err
 	}
-	b.say("log: mean entry of %d one-row transactions on a table of %d rows with one index; the update changes the indexed column", b.logEntries, rows)
-	b.figure("log_bytes_insert", insert, "B")
-	b.figure("log_bytes_update", update, "B")
+	b.Say("log: mean entry of %d one-row transactions on a table of %d rows with one index; the update changes the indexed column", b.logEntries, rows)
+	b.Figure("log_bytes_insert", insert, "B")
+	b.Figure("log_bytes_update", update, "B")
 	return nil
 }

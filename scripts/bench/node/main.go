@@ -7,21 +7,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "bench-node:", err)
-		os.Exit(1)
-	}
+	figures.Main("bench-node", func(ctx context.Context, args []string, out io.Writer) error { return run(ctx, args, os.Stdin, out) })
 }
 
 // run is the whole program, or, as "worker NAME DIR", "echo" and "populate DIR", a child of it.
@@ -36,7 +31,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 			return servePopulated(ctx, args[1:], out)
 		}
 	}
-	b := bench{ctx: ctx, out: out, sizes: full}
+	b := bench{ctx: ctx, Report: figures.Report{Out: out}, sizes: full}
 	flags := flag.NewFlagSet("bench-node", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "short runs, one round of each, fewer tenants")
 	flags.StringVar(&b.nearsql, "nearsql", "", "the `PROGRAM` to measure (needed)")
@@ -81,8 +76,8 @@ var (
 
 // bench is one run.
 type bench struct {
-	ctx     context.Context
-	out     io.Writer
+	ctx context.Context
+	figures.Report
 	nearsql string
 	dir     string // removed at the end
 	sizes
@@ -95,7 +90,7 @@ func (b *bench) run(dir, only string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	began := time.Now()
-	b.say("%s, %d CPUs, %s/%s, load average %s", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, loadAverage())
+	b.Say("%s, %d CPUs, %s/%s, load average %s", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, figures.LoadAverage())
 	parts := []struct {
 		name string
 		do   func() error
@@ -121,7 +116,7 @@ func (b *bench) run(dir, only string) (err error) {
 			return err
 		}
 	}
-	b.say("took %s, load average %s", time.Since(began).Round(100*time.Millisecond), loadAverage())
+	b.Say("took %s, load average %s", time.Since(began).Round(100*time.Millisecond), figures.LoadAverage())
 	return nil
 }
 

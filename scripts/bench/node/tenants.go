@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 	"github.com/nearsql/nearsql/sqlnode"
 )
@@ -87,7 +88,7 @@ func (b *bench) populate(data string) (err error) {
 	if err := b.settle(p); err != nil {
 		return err
 	}
-	b.say("tenants: %d made in %s, filled with %d rows each in %s, at rest after %s more", b.tenants, created.Round(time.Millisecond), tenantRows,
+	b.Say("tenants: %d made in %s, filled with %d rows each in %s, at rest after %s more", b.tenants, created.Round(time.Millisecond), tenantRows,
 		filled.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	return nil
 }
@@ -148,15 +149,15 @@ func (b *bench) useSome(node *process) error {
 	if err != nil {
 		return err
 	}
-	b.say("tenants: %d on the node, which starts in %s with %.0f MB; %d of them used in turn, %.0f open: cold p50 %.2f ms, p99 %.2f ms; warm p50 %.3f ms, p99 %.3f ms",
-		b.tenants, node.took.Round(time.Millisecond), mb(idle), b.used, opened, ms(cold.Latency.Quantile(0.5)), ms(cold.Latency.Quantile(0.99)),
-		ms(warm.Latency.Quantile(0.5)), ms(warm.Latency.Quantile(0.99)))
-	b.figure("tenants", float64(b.tenants), "tenants")
-	b.figure("tenants_restart", ms(node.took), "ms")
-	b.figure("tenants_rss_idle", mb(idle), "MB")
-	b.figure("tenants_rss", mb(used), "MB")
-	b.figure("cold_open_p50", ms(cold.Latency.Quantile(0.5)), "ms")
-	b.figure("cold_open_p99", ms(cold.Latency.Quantile(0.99)), "ms")
+	b.Say("tenants: %d on the node, which starts in %s with %.0f MB; %d of them used in turn, %.0f open: cold p50 %.2f ms, p99 %.2f ms; warm p50 %.3f ms, p99 %.3f ms",
+		b.tenants, node.took.Round(time.Millisecond), mb(idle), b.used, opened, figures.Milliseconds(cold.Latency.Quantile(0.5)), figures.Milliseconds(cold.Latency.Quantile(0.99)),
+		figures.Milliseconds(warm.Latency.Quantile(0.5)), figures.Milliseconds(warm.Latency.Quantile(0.99)))
+	b.Figure("tenants", float64(b.tenants), "tenants")
+	b.Figure("tenants_restart", figures.Milliseconds(node.took), "ms")
+	b.Figure("tenants_rss_idle", mb(idle), "MB")
+	b.Figure("tenants_rss", mb(used), "MB")
+	b.Figure("cold_open_p50", figures.Milliseconds(cold.Latency.Quantile(0.5)), "ms")
+	b.Figure("cold_open_p99", figures.Milliseconds(cold.Latency.Quantile(0.99)), "ms")
 	return nil
 }
 

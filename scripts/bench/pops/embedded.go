@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/sqlnode"
 	"github.com/nearsql/nearsql/sqlnode/client"
 	"github.com/nearsql/nearsql/sqlnode/sqldriver"
@@ -57,9 +58,9 @@ func (b *bench) embedded(ctx context.Context) (err error) {
 		}
 		ratios, inside, outside = append(ratios, in/out), append(inside, in), append(outside, out)
 	}
-	b.say("the same on one follower through database/sql in its process, and over HTTP from its process: %.0f and %.0f a second", quantile(inside, 0.5), quantile(outside, 0.5))
-	b.figure("embedded_read", quantile(inside, 0.5), "per_s")
-	b.figure("embedded_vs_http", quantile(ratios, 0.5), "x")
+	b.Say("the same on one follower through database/sql in its process, and over HTTP from its process: %.0f and %.0f a second", figures.Quantile(inside, 0.5), figures.Quantile(outside, 0.5))
+	b.Figure("embedded_read", figures.Quantile(inside, 0.5), "per_s")
+	b.Figure("embedded_vs_http", figures.Quantile(ratios, 0.5), "x")
 	return nil
 }
 

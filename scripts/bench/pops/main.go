@@ -4,22 +4,14 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "bench-pops:", err)
-		os.Exit(1)
-	}
-}
+func main() { figures.Main("bench-pops", run) }
 
 // plan is how much is measured.
 type plan struct {

@@ -7,13 +7,13 @@ import (
 	"io"
 	"os"
 	"runtime/pprof"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/nearsql/nearsql/readpath"
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/sqlnode/sqldriver"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -23,7 +23,7 @@ import (
 type bench struct {
 	*nodes
 	plan
-	out     io.Writer
+	figures.Report
 	primary *node
 	began   time.Time
 }
@@ -47,7 +47,7 @@ type stage struct {
 func name(i int) string { return fmt.Sprintf("t%03d", i) }
 
 func measure(ctx context.Context, c *nodes, p plan, out io.Writer) error {
-	b := &bench{nodes: c, plan: p, out: out, began: time.Now()}
+	b := &bench{nodes: c, plan: p, Report: figures.Report{Out: out}, began: time.Now()}
 	if err := b.form(ctx); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func measure(ctx context.Context, c *nodes, p plan, out io.Writer) error {
 	if b.primary, err = b.nodes.primary(ctx); err != nil {
 		return err
 	}
-	b.say("%d tenants with replicas: all, three voters that are near each other, followers at 80 ms of each and of each other; %d one-row inserts a second", b.tenants, b.rate)
+	b.Say("%d tenants with replicas: all, three voters that are near each other, followers at 80 ms of each and of each other; %d one-row inserts a second", b.tenants, b.rate)
 	var stages []stage
 	for _, n := range b.stages {
 		s, err := b.stage(ctx, n)
@@ -180,7 +180,7 @@ func (b *bench) stage(ctx context.Context, followers int) (s stage, err error) {
 	n := float64(s.transactions)
 	s.cpu = (float64((cpuTime() - cpu).Microseconds()) - s.restCPU*took2) / n
 	s.voters, s.all = (float64(v2-v)-s.restVoters*took2)/n, (float64(all2-all)-s.rest*took2)/n
-	b.say("%d followers: they had all copies after %.1f s; at rest %.2f of a core, %.1f kB/s of streams, %.1f of them from voters; %d transactions, each %.0f us of CPU, %.0f B of streams, %.0f of them from voters (%.0f s so far)",
+	b.Say("%d followers: they had all copies after %.1f s; at rest %.2f of a core, %.1f kB/s of streams, %.1f of them from voters; %d transactions, each %.0f us of CPU, %.0f B of streams, %.0f of them from voters (%.0f s so far)",
 		followers, took.Seconds(), s.restCPU/1e6, s.rest/1e3, s.restVoters/1e3, s.transactions, s.cpu, s.all, s.voters, time.Since(b.began).Seconds())
 	return s, nil
 }
@@ -251,13 +251,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-// quantile of a list that is not empty.
-func quantile(list []float64, q float64) float64 {
-	s := slices.Sorted(slices.Values(list))
-	if len(s) == 0 {
-		return 0
-	}
-	return s[min(len(s)-1, int(q*float64(len(s))))]
 }

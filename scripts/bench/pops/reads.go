@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/sqlnode/sqldriver"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -61,15 +62,15 @@ func (b *bench) staleness(ctx context.Context) error {
 	}
 	var best []float64
 	for _, list := range byNode {
-		best = append(best, quantile(list, 0.5))
+		best = append(best, figures.Quantile(list, 0.5))
 	}
 	slices.Sort(best)
-	b.say("staleness that %d followers at 80 ms say of %d reads: p50 %.0f, p90 %.0f, p99 %.0f, greatest %.0f ms; the followers' medians are %.0f to %.0f ms", len(byNode), len(every),
-		quantile(every, 0.5), quantile(every, 0.9), quantile(every, 0.99), slices.Max(every), best[0], best[len(best)-1])
+	b.Say("staleness that %d followers at 80 ms say of %d reads: p50 %.0f, p90 %.0f, p99 %.0f, greatest %.0f ms; the followers' medians are %.0f to %.0f ms", len(byNode), len(every),
+		figures.Quantile(every, 0.5), figures.Quantile(every, 0.9), figures.Quantile(every, 0.99), slices.Max(every), best[0], best[len(best)-1])
 	if len(direct) > 0 {
-		b.say("of them those that voters alone feed: %d reads, p50 %.0f, p99 %.0f ms", len(direct), quantile(direct, 0.5), quantile(direct, 0.99))
+		b.Say("of them those that voters alone feed: %d reads, p50 %.0f, p99 %.0f ms", len(direct), figures.Quantile(direct, 0.5), figures.Quantile(direct, 0.99))
 	}
-	b.figure("staleness_p99_at_80ms", quantile(every, 0.99), "ms")
+	b.Figure("staleness_p99_at_80ms", figures.Quantile(every, 0.99), "ms")
 	return nil
 }
 
@@ -113,8 +114,8 @@ func (b *bench) weakReads(ctx context.Context) error {
 		}
 		ratios, theirs, ours = append(ratios, f/p), append(theirs, p), append(ours, f)
 	}
-	b.say("weak reads by key through database/sql, one at a time: %.0f a second on a follower, %.0f on the primary", quantile(ours, 0.5), quantile(theirs, 0.5))
-	b.figure("replica_read_vs_primary", quantile(ratios, 0.5), "x")
+	b.Say("weak reads by key through database/sql, one at a time: %.0f a second on a follower, %.0f on the primary", figures.Quantile(ours, 0.5), figures.Quantile(theirs, 0.5))
+	b.Figure("replica_read_vs_primary", figures.Quantile(ratios, 0.5), "x")
 	return nil
 }
 

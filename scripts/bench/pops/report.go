@@ -2,21 +2,6 @@ package main
 
 import "fmt"
 
-// figure prints one result.
-func (b *bench) figure(name string, value float64, unit string) {
-	digits := 2
-	switch {
-	case value >= 1000:
-		digits = 0
-	case value >= 100:
-		digits = 1
-	}
-	fmt.Fprintf(b.out, "figure %s %.*f %s\n", name, digits, value, unit)
-}
-
-// say prints a remark.
-func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, "# "+format+"\n", args...) }
-
 // report prints what follows from all stages.
 func (b *bench) report(stages []stage) {
 	var x, y []float64
@@ -25,19 +10,19 @@ func (b *bench) report(stages []stage) {
 			x, y = append(x, float64(s.followers)), append(y, s.cpu)
 		}
 		if s.followers == 20 {
-			b.figure("stream_bytes_insert", s.all/float64(s.followers), "B")
+			b.Figure("stream_bytes_insert", s.all/float64(s.followers), "B")
 		}
 		if s.followers > 0 {
-			b.figure(fmt.Sprintf("pops_voter_bytes_%d", s.followers), s.voters, "B")
+			b.Figure(fmt.Sprintf("pops_voter_bytes_%d", s.followers), s.voters, "B")
 		}
 	}
-	b.figure("pops_cpu_per_follower", slope(x, y), "us")
+	b.Figure("pops_cpu_per_follower", slope(x, y), "us")
 	voters := map[int]float64{}
 	for _, s := range stages {
 		voters[s.followers] = s.voters
 	}
 	if voters[5] > 0 && voters[50] > 0 {
-		b.figure("primary_bytes_50_vs_5_replicas", voters[50]/voters[5], "x")
+		b.Figure("primary_bytes_50_vs_5_replicas", voters[50]/voters[5], "x")
 	}
 }
 

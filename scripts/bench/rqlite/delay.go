@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 	"github.com/nearsql/nearsql/scripts/localcluster"
 )
@@ -63,12 +64,12 @@ func (b *bench) distance() (err error) {
 			latency[i].Merge(h)
 		}
 	}
-	b.say("%d writers to %d tenants: %s writes/s without delay (p50 %.0f ms), %s with a round trip of %s (p50 %.0f ms)", b.writers, b.tenants,
-		spread(near), ms(latency[0].Quantile(0.5)), spread(far), 2*oneWay, ms(latency[1].Quantile(0.5)))
+	b.Say("%d writers to %d tenants: %s writes/s without delay (p50 %.0f ms), %s with a round trip of %s (p50 %.0f ms)", b.writers, b.tenants,
+		figures.Spread(near), figures.Milliseconds(latency[0].Quantile(0.5)), figures.Spread(far), 2*oneWay, figures.Milliseconds(latency[1].Quantile(0.5)))
 	if failed > 0 {
-		b.say("%d of these writes were refused or their outcome was unknown: they do not count", failed)
+		b.Say("%d of these writes were refused or their outcome was unknown: they do not count", failed)
 	}
-	b.figure("delay50_vs_delay0", median(ratios(far, near)), "x")
+	b.Figure("delay50_vs_delay0", figures.Median(figures.Ratios(far, near)), "x")
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 )
 
 // The trickle of writes beside which a leader dies: one begins every trickleEvery, whatever became of those before.
@@ -33,13 +35,13 @@ func (b *bench) gaps() error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.s.name(), err)
 			}
-			*c.list = append(*c.list, ms(gap))
+			*c.list = append(*c.list, figures.Milliseconds(gap))
 		}
 	}
-	b.say("gaps of acknowledged writes: nearsql killed %s ms, rqlite killed %s ms, nearsql told to stop %s ms", spread(kill), spread(killTheirs), spread(term))
-	b.figure("gap_kill", median(kill), "ms")
-	b.figure("gap_kill_rqlite", median(killTheirs), "ms")
-	b.figure("gap_term", median(term), "ms")
+	b.Say("gaps of acknowledged writes: nearsql killed %s ms, rqlite killed %s ms, nearsql told to stop %s ms", figures.Spread(kill), figures.Spread(killTheirs), figures.Spread(term))
+	b.Figure("gap_kill", figures.Median(kill), "ms")
+	b.Figure("gap_kill_rqlite", figures.Median(killTheirs), "ms")
+	b.Figure("gap_term", figures.Median(term), "ms")
 	return nil
 }
 

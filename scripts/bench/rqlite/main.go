@@ -7,25 +7,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/localcluster"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "bench-rqlite:", err)
-		os.Exit(1)
-	}
-}
+func main() { figures.Main("bench-rqlite", run) }
 
 // sizes is how much is done.
 type sizes struct {
@@ -54,8 +46,8 @@ var (
 
 // bench is one run.
 type bench struct {
-	ctx                             context.Context
-	out                             io.Writer
+	ctx context.Context
+	figures.Report
 	nearsqlBin, rqliteBin, benchBin string
 	dir                             string // removed at the end
 	nodes                           int
@@ -69,7 +61,7 @@ type bench struct {
 const startMax = time.Minute
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	b := &bench{ctx: ctx, out: out, sizes: full}
+	b := &bench{ctx: ctx, Report: figures.Report{Out: out}, sizes: full}
 	flags := flag.NewFlagSet("bench-rqlite", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "short runs, fewer deaths")
 	flags.StringVar(&b.nearsqlBin, "nearsql", "", "the `PROGRAM` to measure (needed)")
@@ -129,19 +121,19 @@ func (b *bench) run(dir, only string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			b.say("data and logs are kept in %s", b.dir)
+			b.Say("data and logs are kept in %s", b.dir)
 			return
 		}
 		err = os.RemoveAll(b.dir)
 	}()
 	began := time.Now()
-	b.say("%s, %d CPUs, %s/%s, load average %s", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, loadAverage())
-	b.say("%d nodes of each, one machine and disk, plain connections between nodes; nearsql: TLS off between nodes, else its defaults; rqlite v8: its defaults", b.nodes)
+	b.Say("%s, %d CPUs, %s/%s, load average %s", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, figures.LoadAverage())
+	b.Say("%d nodes of each, one machine and disk, plain connections between nodes; nearsql: TLS off between nodes, else its defaults; rqlite v8: its defaults", b.nodes)
 	if err := b.startBoth(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.ours.stop(), b.theirs.stop()) }()
-	b.say("both clusters run, tables made, after %s", time.Since(began).Round(100*time.Millisecond))
+	b.Say("both clusters run, tables made, after %s", time.Since(began).Round(100*time.Millisecond))
 	var failed []error
 	for _, p := range parts { // one that fails does not take the figures of the others along
 		if err := p.do(); err != nil {
@@ -151,7 +143,7 @@ func (b *bench) run(dir, only string) (err error) {
 			return err
 		}
 	}
-	b.say("took %s, load average %s", time.Since(began).Round(100*time.Millisecond), loadAverage())
+	b.Say("took %s, load average %s", time.Since(began).Round(100*time.Millisecond), figures.LoadAverage())
 	return errors.Join(failed...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 )
 
@@ -17,12 +18,12 @@ func (b *bench) slow() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name(), err)
 		}
-		b.say("%s: a read of %.1f s, beside it %d inserts by one client", s.name(), r.took.Seconds(), r.inserts)
+		b.Say("%s: a read of %.1f s, beside it %d inserts by one client", s.name(), r.took.Seconds(), r.inserts)
 		figure := "slow_read_insert_gap"
 		if s.name() != "nearsql" {
 			figure += "_" + s.name()
 		}
-		b.figure(figure, ms(r.gap), "ms")
+		b.Figure(figure, figures.Milliseconds(r.gap), "ms")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 )
 
@@ -159,20 +160,20 @@ func (b *bench) measure(w workload) (err error) {
 		return err
 	}
 	for _, c := range list {
-		b.say("%s: %s %s per second, %d connections", w.figure, c.name, spread(rates[c.name]), w.conns)
+		b.Say("%s: %s %s per second, %d connections", w.figure, c.name, figures.Spread(rates[c.name]), w.conns)
 	}
-	b.figure(w.figure, median(ratios(rates["nearsql"], rates["rqlite"])), "x")
+	b.Figure(w.figure, figures.Median(figures.Ratios(rates["nearsql"], rates["rqlite"])), "x")
 	ours, ok := costs[0].each()
 	if theirs, ok2 := costs[1].each(); ok && ok2 {
-		b.say("%s: CPU time of all nodes for each request: nearsql %s, rqlite %s", w.figure, ours.Round(time.Microsecond), theirs.Round(time.Microsecond))
-		b.figure(strings.Replace(w.figure, "_vs_", "_cpu_vs_", 1), float64(theirs)/float64(ours), "x")
+		b.Say("%s: CPU time of all nodes for each request: nearsql %s, rqlite %s", w.figure, ours.Round(time.Microsecond), theirs.Round(time.Microsecond))
+		b.Figure(strings.Replace(w.figure, "_vs_", "_cpu_vs_", 1), float64(theirs)/float64(ours), "x")
 	}
 	if w.echo != "" {
-		b.figure(w.echo, median(ratios(rates["nearsql"], rates["echo"])), "x")
+		b.Figure(w.echo, figures.Median(figures.Ratios(rates["nearsql"], rates["echo"])), "x")
 	}
 	if w.wal {
-		b.figure("insert64_vs_raftwal", median(ratios(rates["nearsql"], rates["raft-wal"])), "x")
-		b.figure("insert64_vs_raftwal_each", median(ratios(rates["nearsql"], rates["raft-wal, each synced"])), "x")
+		b.Figure("insert64_vs_raftwal", figures.Median(figures.Ratios(rates["nearsql"], rates["raft-wal"])), "x")
+		b.Figure("insert64_vs_raftwal_each", figures.Median(figures.Ratios(rates["nearsql"], rates["raft-wal, each synced"])), "x")
 	}
 	return nil
 }

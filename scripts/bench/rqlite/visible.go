@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nearsql/nearsql/scripts/bench/figures"
 	"github.com/nearsql/nearsql/scripts/bench/load"
 )
 
@@ -21,13 +22,13 @@ func (b *bench) visibility() error {
 		for _, d := range list {
 			h.Add(d)
 		}
-		b.say("%s: %d writes seen at a follower: p50 %.2f ms, p99 %.2f ms", s.name(), len(list), ms(h.Quantile(0.5)), ms(h.Quantile(0.99)))
+		b.Say("%s: %d writes seen at a follower: p50 %.2f ms, p99 %.2f ms", s.name(), len(list), figures.Milliseconds(h.Quantile(0.5)), figures.Milliseconds(h.Quantile(0.99)))
 		figure := "visible_voter"
 		if s.name() != "nearsql" {
 			figure = s.name() + "_" + figure
 		}
-		b.figure(figure+"_p50", ms(h.Quantile(0.5)), "ms")
-		b.figure(figure+"_p99", ms(h.Quantile(0.99)), "ms")
+		b.Figure(figure+"_p50", figures.Milliseconds(h.Quantile(0.5)), "ms")
+		b.Figure(figure+"_p99", figures.Milliseconds(h.Quantile(0.99)), "ms")
 	}
 	return nil
 }
@@ -116,6 +117,6 @@ func (b *bench) streamBytes() error {
 	if err != nil {
 		return err
 	}
-	b.figure("stream_bytes_insert", (after-before)/float64(b.bytesRows)/float64(s.nodes()-1), "B")
+	b.Figure("stream_bytes_insert", (after-before)/float64(b.bytesRows)/float64(s.nodes()-1), "B")
 	return nil
 }
