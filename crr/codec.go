@@ -65,6 +65,17 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
+// padding reads n zeros.
+func (d *decoder) padding(n int) {
+	for ; n > 0; n-- {
+		if len(d.b) == 0 || d.b[0] != 0 {
+			d.fault()
+			return
+		}
+		d.b = d.b[1:]
+	}
+}
+
 func (d *decoder) hlc() HLC {
 	b := d.bytes(8)
 	if b == nil {

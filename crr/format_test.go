@@ -96,13 +96,18 @@ func decodeBatch(b []byte) (*Header, []RowChange, error) {
 
 func TestGolden(t *testing.T) {
 	row := exampleRow()
-	golden(t, "row.v1", row.Encode())
+	golden(t, "row.v2", row.Encode())
 	back, err := DecodeRow(row.Encode())
 	if err != nil || !reflect.DeepEqual(back, row) {
 		t.Errorf("row: %+v, %v", back, err)
 	}
-	golden(t, "row-inserted.v1", (&Row{Ins: Stamp{0x18bcfe568000000, 1}}).Encode())
-	golden(t, "row-deleted.v1", (&Row{Del: Stamp{0x18bcfe568000000, 300}}).Encode())
+	golden(t, "row-inserted.v2", (&Row{Ins: Stamp{0x18bcfe568000000, 1}}).Encode())
+	golden(t, "row-deleted.v2", (&Row{Del: Stamp{0x18bcfe568000000, 300}}).Encode())
+	written := Row{Ins: Stamp{0x18bcfe568000000, 1}}
+	for col := range uint32(4) {
+		written.setCell(col+1, Stamp{0x18bcfe568010000, 1})
+	}
+	golden(t, "row-written.v2", written.Encode())
 	golden(t, "vector.v1", Vector{300: 0x18bcfe568000000, 2: 9, 5: 0}.Append(nil))
 	q := Request{Tenant: "acme", Site: 2, File: FileID{1}, Schema: 4, Vector: Vector{1: 5}, Of: FileID{2}, Cursor: 300}
 	golden(t, "request.v1", q.Append(nil))
@@ -132,6 +137,55 @@ func TestGolden(t *testing.T) {
 	golden(t, "key.v1", key)
 }
 
+// A row has one state and one encoding of it: what is short is filled up with zeros, to the same length always, and so far the first writes
+// of its cells change its bytes and not its length.
+func TestRoomForCells(t *testing.T) {
+	row := Row{Ins: Stamp{0x18bcfe568000000, 1}}
+	for col := range uint32(4) {
+		if n := len(row.Encode()); n != minState {
+			t.Errorf("%d cells in %d bytes, want %d", len(row.Cells), n, minState)
+		}
+		row.setCell(col+1, Stamp{0x18bcfe568010000, 1})
+	}
+	dead := Row{Del: Stamp{0x18bcfe568000000, 1}}
+	if n := len(dead.Encode()); n != minState {
+		t.Errorf("a tombstone of %d bytes, want %d", n, minState)
+	}
+	b := (&Row{Ins: row.Ins}).Encode()
+	for name, bad := range map[string][]byte{
+		"less":            b[:len(b)-1],
+		"more":            append(bytes.Clone(b), 0),
+		"none":            bytes.TrimRight(b, "\x00"),
+		"another byte":    append(bytes.Clone(b[:len(b)-1]), 1),
+		"behind the rest": append((&row).Encode(), 0),
+	} {
+		if _, err := DecodeRow(bad); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What repeats a stamp says so.
+	row.Cells = row.Cells[:2]
+	b = (&row).Encode()
+	i := bytes.IndexByte(b[11:], 2<<1)
+	long := append(append(bytes.Clone(b[:11+i]), 2<<1|1), appendStamp(nil, row.Cells[0].At)...)
+	if _, err := DecodeRow(long); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a stamp said twice: %v", err)
+	}
+	for _, old := range []string{"row.v1", "row-inserted.v1", "row-deleted.v1"} {
+		text, err := os.ReadFile(filepath.Join("testdata", old+".hex"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DecodeRow(b); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", old, err)
+		}
+	}
+}
+
 // What this version can't know is refused by name.
 func TestOtherVersions(t *testing.T) {
 	h, rows := exampleBatch(Pull)
@@ -148,13 +202,15 @@ func TestOtherVersions(t *testing.T) {
 	}
 	c := openEngine(t, ":memory:")
 	s := openTester(t, c, 1, Config{})
-	if err := c.Exec("UPDATE crr.__crr_self SET format=2"); err != nil {
-		t.Fatal(err)
-	}
 	s.stop()
-	_, err = Open(c, Config{Tenant: "acme"})
-	if e := new(FormatError); !errors.As(err, &e) || e.Got != 2 {
-		t.Errorf("file: %v", err)
+	for _, other := range []int64{fileFormat - 1, fileFormat + 1} {
+		if err := query(c, "UPDATE crr.__crr_self SET format=?", nil, wire.Integer(other)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(c, Config{Tenant: "acme"})
+		if e := new(FormatError); !errors.As(err, &e) || e.Got != other {
+			t.Errorf("file of format %d: %v", other, err)
+		}
 	}
 	c = openEngine(t, ":memory:")
 	if err := c.Exec("CREATE TABLE crr.t(a)"); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // fileFormat is the version of the layout and of all blobs in the file.
-const fileFormat = 1
+const fileFormat = 2
 
 // layout makes the tables of an empty file.
 const layout = `

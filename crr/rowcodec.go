@@ -17,6 +17,12 @@ const (
 	rowFlags = rowIns | rowDel | rowCells | rowCounters
 )
 
+// minState is the length to which a shorter state is filled up with zeros. A row that was only inserted has room for cells that are written
+// later: SQLite then overwrites the state where it is, instead of moving rows of metadata, and splitting pages that are full.
+const minState = 24
+
+const padding = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // Encode returns the row's metadata as it is in the file: canonical, so that
 // equal states have equal bytes. The state of a row never seen has none.
 func (r *Row) Encode() []byte { return r.append(nil) }
@@ -39,6 +45,7 @@ func (r *Row) append(b []byte) []byte {
 	if f == 0 {
 		return b
 	}
+	start := len(b)
 	b = append(b, f)
 	if f&rowDel != 0 {
 		b = appendStamp(b, r.Del)
@@ -48,9 +55,14 @@ func (r *Row) append(b []byte) []byte {
 	}
 	if f&rowCells != 0 {
 		b = binary.AppendUvarint(b, uint64(len(r.Cells)))
+		last := r.Ins
 		for _, c := range r.Cells {
-			b = binary.AppendUvarint(b, uint64(c.Col))
-			b = appendStamp(b, c.At)
+			if c.At == last {
+				b = binary.AppendUvarint(b, uint64(c.Col)<<1)
+				continue
+			}
+			b = appendStamp(binary.AppendUvarint(b, uint64(c.Col)<<1|1), c.At)
+			last = c.At
 		}
 	}
 	if f&rowCounters != 0 {
@@ -58,6 +70,9 @@ func (r *Row) append(b []byte) []byte {
 		for i := range r.Counters {
 			b = r.Counters[i].append(b, r.Ins)
 		}
+	}
+	if n := minState - (len(b) - start); n > 0 {
+		b = append(b, padding[:n]...)
 	}
 	return b
 }
@@ -165,21 +180,28 @@ func (r *Row) decode(b []byte) error {
 	if f&rowCounters != 0 {
 		d.rowCounters(r)
 	}
+	d.padding(minState - (len(b) - len(d.b)))
 	return d.end("row state")
 }
 
 func (d *decoder) cells(r *Row) {
-	n := d.count(10)
+	n := d.count(1)
 	if n == 0 {
 		d.fault()
 	}
-	last := int64(-1)
+	last, at := int64(-1), r.Ins
 	for ; n > 0 && !d.bad; n-- {
-		c := Cell{Col: uint32(d.uvarint(math.MaxUint32)), At: d.stamp()}
+		k := d.uvarint(math.MaxUint32<<1 | 1)
+		c := Cell{Col: uint32(k >> 1), At: at}
+		if k&1 == 1 {
+			if c.At = d.stamp(); c.At == at {
+				d.fault()
+			}
+		}
 		if int64(c.Col) <= last || c.At == r.Ins {
 			d.fault()
 		}
-		last = int64(c.Col)
+		last, at = int64(c.Col), c.At
 		r.Cells = append(r.Cells, c)
 	}
 }

@@ -178,7 +178,7 @@ func (s *Site) load() (err error) {
 func (s *Site) setTables() error {
 	s.stmts.close()
 	old := s.track.tables
-	s.track.tables = make(map[uint32]*table)
+	s.track.tables, s.track.newest = make(map[uint32]*table), nil
 	for _, t := range old {
 		t.stmts.close()
 	}

@@ -44,11 +44,10 @@ func (t *table) key(row string) string {
 	return k
 }
 
-// changed asks whether an UPDATE is a write of the row. Floats are compared by SQL, and only where there are some.
+// changed asks whether a local UPDATE is a write of the row. Floats are compared by SQL, and only where there are some.
 func (t *table) changed() string {
-	values := names(t.cols, columnName, ",OLD.%,NEW.%", "")
-	return fmt.Sprintf("coalesce(crr_changed(%d%s),crr_changed(%d%s%s))", t.def.ID, values, t.def.ID, values,
-		names(t.cols, columnName, ",OLD.% IS NOT NEW.%", ""))
+	return fmt.Sprintf("coalesce(crr_changed(%d%s),crr_floats(%s))", t.def.ID, names(t.cols, columnName, ",OLD.%,NEW.%", ""),
+		names(t.cols, columnName, "OLD.% IS NOT NEW.%", ","))
 }
 
 // counters lists each counter column by a format in which % is its name.
@@ -90,7 +89,7 @@ func (t *table) triggers() []string {
 		make("d", "AFTER DELETE", "crr_local()", t.onDelete()),
 	}
 	if len(t.cols) > 0 {
-		out = append(out, make("u", "AFTER UPDATE", fmt.Sprintf("crr_local() AND %s AND %s", same, t.changed()),
+		out = append(out, make("u", "AFTER UPDATE", same+" AND "+t.changed(),
 			fmt.Sprintf("UPDATE %s SET lseq=crr_lseq(),st=crr_upd(%d,k,st) WHERE k=%s;", t.meta(), id, t.key("NEW"))))
 	}
 	if t.def.RowIDKey {

@@ -21,7 +21,7 @@ type Conn struct {
 }
 
 // functions are all that Register takes: the driver wants them before it opens.
-var functions = map[string]int32{"crr_local": 0, "crr_lseq": 0, "crr_changed": -1, "crr_ins": -1, "crr_upd": 3, "crr_del": 2, "crr_key": -1, "uuid7": 0, "crr_stamp": -1}
+var functions = map[string]int32{"crr_local": 0, "crr_lseq": 0, "crr_changed": -1, "crr_floats": -1, "crr_ins": -1, "crr_upd": 3, "crr_del": 2, "crr_key": -1, "uuid7": 0, "crr_stamp": -1}
 
 // Open opens a connection whose main is an empty database in memory and whose schema crr is the file at path.
 func Open(path string) (*Conn, error) {

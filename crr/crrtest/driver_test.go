@@ -62,7 +62,7 @@ func TestUntrustedSchema(t *testing.T) {
 	if err := a.Conn.Exec("PRAGMA trusted_schema=off"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Try(upsert); err == nil || !strings.Contains(err.Error(), "unsafe use of crr_local") {
+	if _, err := a.Try(upsert); err == nil || !strings.Contains(err.Error(), "unsafe use of crr_") {
 		t.Errorf("got %v", err)
 	}
 }

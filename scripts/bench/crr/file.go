@@ -33,6 +33,7 @@ const table = "CREATE TABLE crr.t(id INTEGER PRIMARY KEY NOT NULL, a TEXT, b INT
 const (
 	insertRow  = "INSERT INTO t(id,a,b,c) VALUES(?1,'name-'||?1,?1,'some text value '||?1)"
 	updateCell = "UPDATE t SET b=b+1 WHERE id=?1"
+	deleteRow  = "DELETE FROM t WHERE id=?1"
 	updateRow  = "UPDATE t SET a=a||'x',b=b+1,c=c||'x' WHERE id=?1"
 )
 

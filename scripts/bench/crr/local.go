@@ -23,7 +23,14 @@ func (b *bench) pair(dir, sync string) (p pair, err error) {
 func (p pair) close() error { return errors.Join(p.plain.close(), p.crr.close()) }
 
 // verbs are the statements that are compared, with the ends of their figures' names.
-var verbs = [...]struct{ name, sql string }{{"insert", insertRow}, {"update", updateCell}}
+var verbs = [...]struct{ name, sql string }{{"insert", insertRow}, {"update", updateCell}, {"delete", deleteRow}}
+
+// The places of verbs.
+const (
+	inserts = iota
+	updates
+	deletes
+)
 
 // cost is what one transaction takes, or a sum of such.
 type cost struct {
@@ -64,19 +71,22 @@ type compared struct {
 	wall, cpu [len(verbs)]float64
 }
 
-// compare measures inserts and updates in three rounds: the ratio of the median transactions of each, and the median of these.
+// compare measures inserts and updates in three rounds, and then deletes of all these rows: the ratio of the median transactions of each, and the
+// median of these.
 func (b *bench) compare(ctx context.Context, p pair, what string, n, rows int) (c compared, err error) {
 	var wall, cpu [len(verbs)][]float64
-	for r := range rounds {
-		for v, verb := range verbs {
-			costs, err := p.turns(ctx, verb.sql, r*n*rows, n, rows)
-			if err != nil {
-				return c, err
+	for _, turn := range [][]int{{inserts, updates}, {deletes}} {
+		for r := range rounds {
+			for _, v := range turn {
+				costs, err := p.turns(ctx, verbs[v].sql, r*n*rows, n, rows)
+				if err != nil {
+					return c, err
+				}
+				pw, pc, pm := typical(costs[0], rows)
+				cw, cc, cm := typical(costs[1], rows)
+				wall[v], cpu[v] = append(wall[v], cw/pw), append(cpu[v], cc/pc)
+				b.say("%s, round %d, %s: plain %.2f us a row (CPU %.2f, mean %.2f), conflict-free %.2f us (CPU %.2f, mean %.2f)", what, r+1, verbs[v].name, pw, pc, pm, cw, cc, cm)
 			}
-			pw, pc, pm := typical(costs[0], rows)
-			cw, cc, cm := typical(costs[1], rows)
-			wall[v], cpu[v] = append(wall[v], cw/pw), append(cpu[v], cc/pc)
-			b.say("%s, round %d, %s: plain %.2f us a row (CPU %.2f, mean %.2f), conflict-free %.2f us (CPU %.2f, mean %.2f)", what, r+1, verb.name, pw, pc, pm, cw, cc, cm)
 		}
 	}
 	for v := range verbs {
@@ -101,7 +111,7 @@ func (b *bench) local(ctx context.Context) error {
 		return err
 	}
 	// Nothing waits here, so CPU time is what it takes on a machine at rest.
-	b.figure("crr_bulk_vs_plain", max(bulk.cpu[0], bulk.cpu[1]), "x")
+	b.figure("crr_bulk_vs_plain", max(bulk.cpu[inserts], bulk.cpu[updates]), "x")
 	for v, verb := range verbs {
 		b.figure("crr_bulk_"+verb.name+"_vs_plain", bulk.cpu[v], "x")
 		b.figure("crr_bulk_"+verb.name+"_wall_vs_plain", bulk.wall[v], "x")
@@ -113,7 +123,7 @@ func (b *bench) local(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.figure("crr_write_fsync_vs_plain", max(synced.wall[0], synced.wall[1]), "x")
+	b.figure("crr_write_fsync_vs_plain", max(synced.wall[inserts], synced.wall[updates]), "x")
 	for v, verb := range verbs {
 		b.figure("crr_write_fsync_"+verb.name+"_vs_plain", synced.wall[v], "x")
 	}
