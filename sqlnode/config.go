@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/disk"
+	"github.com/nearsql/nearsql/readpath"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/tenant"
 )
@@ -77,6 +78,9 @@ type Config struct {
 	// ScrubEvery is how often all base files are read and checked, at 8 MiB a second for each group; the first time within an hour, so
 	// that a node that is started often does it too.
 	ScrubEvery time.Duration
+	// CRRRetireAfter is for how long nobody must have heard of a site of a tenant's conflict-free tables until the tenant's primary retires it; also
+	// for how long a node that a tenant was taken from is waited for, to say that it has sent what it wrote. Negative for ever.
+	CRRRetireAfter time.Duration
 	// DeleteGrace is how long a deleted tenant's data stays on disk.
 	DeleteGrace time.Duration
 	// ShutdownGrace is how long requests under way may take when the node stops.
@@ -89,6 +93,9 @@ type Config struct {
 	FS  disk.FS // nil for the operating system's; MinFreeSpace is about that one alone
 	Log *slog.Logger
 	Now func() time.Time
+
+	// feedTree says whom this node follows; nil for readpath.Tree. A simulation whose voters feed one or two nodes has relays with few nodes.
+	feedTree feedTree
 
 	space       *disk.Space // of the disk that DataDir is on; set by New
 	publicConns int         // connections of clients at a time; set by New
@@ -103,6 +110,7 @@ func DefaultConfig() Config {
 		CheckpointBytes: 128 << 20, CheckpointAge: time.Minute,
 		LTXBytes: 64 << 20, LTXAge: time.Hour, LTXRetention: 24 * time.Hour,
 		HeartbeatTimeout: 600 * time.Millisecond,
+		CRRRetireAfter:   7 * 24 * time.Hour,
 		ScrubEvery:       24 * time.Hour, DeleteGrace: 24 * time.Hour, ShutdownGrace: 20 * time.Second,
 	}
 }
@@ -133,6 +141,7 @@ func (c *Config) setDefaults() {
 	period(&c.LTXRetention, d.LTXRetention)
 	period(&c.DeleteGrace, d.DeleteGrace)
 	period(&c.ScrubEvery, d.ScrubEvery)
+	period(&c.CRRRetireAfter, d.CRRRetireAfter)
 	period(&c.ShutdownGrace, d.ShutdownGrace)
 	if c.OpenTenants == 0 {
 		c.OpenTenants = d.OpenTenants
@@ -151,6 +160,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.feedTree == nil {
+		c.feedTree = readpath.Tree
 	}
 }
 

@@ -2,6 +2,7 @@ package sqlnode
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,8 +19,6 @@ import (
 // Times of the retirement of sites that nobody has to ask for.
 const (
 	retireEvery = 10 * time.Second
-	// retireAfter is for how long a node that keeps a tenant no more is waited for, to say that it has sent what it wrote.
-	retireAfter = 7 * 24 * time.Hour
 	// retireRarely is how long a tenant is left alone at most after a failure.
 	retireRarely = 10 * time.Minute
 )
@@ -36,9 +35,12 @@ type keptSites struct {
 	seen  wire.TXID // of main, when all was read
 	all   []crrfiles.Site
 	since map[crr.SiteID]time.Time // when a node was first found to keep the tenant no more
-	tries int                      // that failed, in a row
-	again time.Time
-	now   bool // it was looked at in this round
+	// Of silent sites: when it was last asked about them, and why which was not retired, as it was logged.
+	judged time.Time
+	spared string
+	tries  int // that failed, in a row
+	again  time.Time
+	now    bool // it was looked at in this round
 }
 
 func (s *sites) keepSites(ctx context.Context) {
@@ -109,18 +111,24 @@ func (k *siteKeeper) keep(ctx context.Context, r *resident, x *keptSites) error 
 	if err := k.s.count(ctx, r, x.all); err != nil {
 		return err
 	}
-	stands, now := k.s.n.standsOf(r), k.s.n.cfg.Now()
+	stands, now, after := k.s.n.standsOf(r), time.Now(), k.s.n.cfg.CRRRetireAfter // periods, which no step of the wall clock may end
 	list := due(x.all, stands, func(m crrfiles.Site) bool {
 		if x.since[m.Site].IsZero() {
 			x.since[m.Site] = now
 		}
-		return now.Sub(x.since[m.Site]) < retireAfter
+		return after <= 0 || now.Sub(x.since[m.Site]) < after
 	})
 	for site := range x.since {
 		if !slices.ContainsFunc(list, func(y retiree) bool { return y.Site.Site == site }) {
 			delete(x.since, site)
 		}
 	}
+	err := k.retireDue(ctx, r, x, list)
+	return errors.Join(err, k.retireSilent(ctx, r, x))
+}
+
+// retireDue retires what nobody has to hear of, or not to hear of.
+func (k *siteKeeper) retireDue(ctx context.Context, r *resident, x *keptSites, list []retiree) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -128,7 +136,7 @@ func (k *siteKeeper) keep(ctx context.Context, r *resident, x *keptSites) error 
 	if err := k.s.n.refreshCatalogue(ctx); err != nil {
 		return err
 	}
-	stands = k.s.n.standsOf(r)
+	stands := k.s.n.standsOf(r)
 	list = slices.DeleteFunc(list, func(y retiree) bool { return stands(x.all, y.Site) == holds })
 	if len(list) == 0 {
 		return nil
@@ -148,7 +156,7 @@ func due(all []crrfiles.Site, stands func([]crrfiles.Site, crrfiles.Site) standi
 		case removed, renewed:
 			list = append(list, retiree{Site: m})
 		case quits:
-			list = append(list, retiree{m, patient(m)})
+			list = append(list, retiree{Site: m, ask: patient(m)})
 		}
 	}
 	return list

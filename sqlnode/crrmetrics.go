@@ -22,10 +22,12 @@ func registerTables(r *prometheus.Registry, n *Node) {
 	counter("damaged_files_total", "Files taken out of service.", f.Damaged.Load)
 	counter("rewound_files_total", "Files that were older than what they had sent, and gave their number up.", f.Rewound.Load)
 	counter("replaced_files_total", "Files that a copy of another site's took the place of.", f.Replaced.Load)
+	counter("rebuilt_files_total", "Damaged files that a copy of another site's took the place of.", f.Rebuilt.Load)
 	counter("salvaged_files_total", "Replaced files of which all that only they had is written anew.", f.Salvaged.Load)
 	counter("salvaged_rows_total", "Rows of which something was in a replaced file only, and is written anew.", f.SalvagedRows.Load)
 	counter("salvage_lost_total", "Writes in replaced files that nothing could be made of; they are in __crr_lost.", f.SalvageLost.Load)
 	counter("tombstones_dropped_total", "Deletes that all sites have and that are not remembered any more.", f.Tombstones.Load)
+	counter("silent_sites_retired_total", "Sites that this node retired as their tenant's primary, since nobody had heard of them for --crr-retire-after.", n.sites.silentRetired.Load)
 	gauge("open_files", "Writing connections to files of conflict-free tables.", f.Open.Load)
 	if n.sites.x == nil {
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nearsql/nearsql/cluster"
 	"github.com/nearsql/nearsql/sqlnode/catalogue"
+	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/engine"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
@@ -52,6 +53,21 @@ func (n *Node) past(ctx context.Context, name string, req *wire.Request, err err
 		return err
 	}
 	return n.toNearest(ctx, n.siteNodes(t.Group, t.Placement), !engine.NeedsPrimary(req))
+}
+
+// unlessAhead is err, or the nearest site that may take a write which this one can't: its file is ahead of its copy of main. That is found out at the beginning of a turn at the
+// file, so that nothing was written. The other node is asked once.
+func (n *Node) unlessAhead(ctx context.Context, r *resident, req *wire.Request, err error) error {
+	var ahead *crrfiles.AheadError
+	if !errors.As(err, &ahead) || req.FailOnStale || n.net == nil {
+		return err
+	}
+	var away *httpapi.ElsewhereError
+	if !errors.As(n.toSite(ctx, r, false), &away) {
+		return err
+	}
+	away.Err, away.Either = err, true
+	return away
 }
 
 func (n *Node) toNearest(ctx context.Context, list []string, reads bool) error {

@@ -48,7 +48,8 @@ const leavingWait = 5 * time.Second
 // retiree is a site that is to be retired.
 type retiree struct {
 	crrfiles.Site
-	ask bool // its node is to say that it writes no more
+	ask    bool // its node is to say that it writes no more
+	silent bool // nobody hears of its node: it stays what it is if it is not retired after all
 }
 
 // RetireSites implements httpapi.TableCommands.
@@ -116,7 +117,7 @@ func chosen(all []crrfiles.Site, o httpapi.RetireOptions, stands func([]crrfiles
 			return nil, wire.NewError(wire.CodeConflict,
 				"site %d is the copy that node %s has in use: remove the node, or place the tenant elsewhere; to retire it in spite of that is --force, and what it has not sent it writes anew when it is back", m.Site, m.Node)
 		}
-		list = append(list, retiree{m, !o.Force && st == quits && m.State != crr.Retired})
+		list = append(list, retiree{Site: m, ask: !o.Force && st == quits && m.State != crr.Retired})
 	}
 	for _, want := range o.Sites {
 		if !slices.ContainsFunc(list, func(x retiree) bool { return int64(x.Site.Site) == want }) {
@@ -172,9 +173,14 @@ func (s *sites) members(ctx context.Context, r *resident) (all []crrfiles.Site, 
 
 // retire ends sites of a tenant whose primary this node is.
 func (s *sites) retire(ctx context.Context, r *resident, list []retiree) ([]httpapi.RetiredSite, error) {
+	return s.retireWithout(ctx, r, list, nil)
+}
+
+// retireWithout is retire, and does not wait for what the sites in spare have. What one of them has more counts when it is back (count).
+func (s *sites) retireWithout(ctx context.Context, r *resident, list []retiree, spare []crr.SiteID) ([]httpapi.RetiredSite, error) {
 	var begin []crr.SiteID
 	for _, x := range list {
-		if x.State == crr.Active {
+		if x.State == crr.Active && !x.silent {
 			begin = append(begin, x.Site.Site)
 		}
 	}
@@ -195,14 +201,21 @@ func (s *sites) retire(ctx context.Context, r *resident, list []retiree) ([]http
 		}
 		least[x.Site.Site] = final
 	}
-	have, err := s.gather(ctx, r, list, least)
+	for _, x := range list {
+		spare = append(spare, x.Site.Site)
+	}
+	have, err := s.gather(ctx, r, spare, least)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]httpapi.RetiredSite, 0, len(list))
 	err = s.n.engine.Own(ctx, r.Tenant, r.q, func(c *sqlite.Conn) error {
 		out = out[:0]
+		here := s.silentHere(r.ID())
 		for _, x := range list {
+			if x.silent && here[x.Site.Site] == 0 {
+				return wire.NewError(wire.CodeConflict, "node %s of site %d is back", x.Node, x.Site.Site)
+			}
 			final := max(have[x.Site.Site], x.Final)
 			if err := engine.SetRetired(c, r.ID(), x.Site.Site, final); err != nil {
 				return err
@@ -221,8 +234,8 @@ func (s *sites) retire(ctx context.Context, r *resident, list []retiree) ([]http
 	return out, nil
 }
 
-// gather brings here all that the sites which stay have, and least of those that go; it returns what is here then.
-func (s *sites) gather(ctx context.Context, r *resident, list []retiree, least crr.Vector) (crr.Vector, error) {
+// gather brings here all that the sites have but for those in spare, and least of those that go; it returns what is here then.
+func (s *sites) gather(ctx context.Context, r *resident, spare []crr.SiteID, least crr.Vector) (crr.Vector, error) {
 	f, err := s.files.Open(ctx, r.Tenant)
 	if err != nil {
 		return nil, tablesError(err)
@@ -236,7 +249,7 @@ func (s *sites) gather(ctx context.Context, r *resident, list []retiree, least c
 			return nil, wire.NewError(wire.CodeUnreachable, "%w", err)
 		}
 		missing = slices.DeleteFunc(missing, func(u exchange.Unreached) bool {
-			return slices.ContainsFunc(list, func(x retiree) bool { return x.Site.Site == u.Site })
+			return slices.Contains(spare, u.Site)
 		})
 		if len(missing) > 0 {
 			return nil, unreached(missing)

@@ -51,7 +51,7 @@ func (r *replicator) upstream(v *catalogue.View, k treeKey) []string {
 			relays = append(relays, nd.ID)
 		}
 	}
-	u := readpath.Tree(k.tree, r.n.id.Node, relays, leaves)
+	u := r.n.cfg.feedTree(k.tree, r.n.id.Node, relays, leaves)
 	return slices.Concat(u.Relays, r.voters(k.group), u.Others)
 }
 
@@ -69,6 +69,10 @@ func (r *replicator) nearestFirst(v *catalogue.View, ids []string) {
 	}
 	slices.SortStableFunc(ids, func(a, b string) int { return far(a) - far(b) })
 }
+
+// feedTree says whom a node follows, as readpath.Tree does. All nodes of a cluster have one order in each tree, and a relay is named only to nodes
+// after it: then nothing goes round in rings, even while nodes differ about the rest.
+type feedTree func(tree uint32, self string, relays, leaves []string) readpath.Upstream
 
 // treeCount is how many trees there are: so many nodes relay as there are nodes, and each has few streams.
 const treeCount = 8

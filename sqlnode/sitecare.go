@@ -2,6 +2,7 @@ package sqlnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -96,8 +97,7 @@ func (c *care) next(f fileState, now time.Time) (task, string) {
 	case !c.behind.IsZero() && now.Sub(c.said) <= behindFresh && c.said.Sub(c.behind) >= behindFor:
 		why = c.why.Error()
 	}
-	pause := min(replaceAgain<<min(c.times, 10), replaceRarely)
-	if why != "" && (c.replaced.IsZero() || now.Sub(c.replaced) >= pause) {
+	if why != "" && (c.replaced.IsZero() || now.Sub(c.replaced) >= c.rest()) {
 		return taskReplace, why
 	}
 	if f.kept && f.number != 0 && !f.ended && now.Sub(later(c.kept, c.replaced)) >= settleFor {
@@ -105,6 +105,9 @@ func (c *care) next(f fileState, now time.Time) (task, string) {
 	}
 	return taskNone, ""
 }
+
+// rest is for how long a file that was replaced is left as it is.
+func (c *care) rest() time.Duration { return min(replaceAgain<<min(c.times, 10), replaceRarely) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -134,7 +137,11 @@ func (c *care) done(t task, err error, now time.Time) {
 // careFor begins what a tenant's file needs, if anything.
 func (s *sites) careFor(ctx context.Context, r *resident, work *sync.WaitGroup) {
 	f := s.files.Known(r.ID())
-	if f == nil || f.Failed() != nil || s.x == nil {
+	if f == nil || s.x == nil {
+		return
+	}
+	if why := f.Failed(); why != nil {
+		s.careForDamaged(ctx, r, f, why, work)
 		return
 	}
 	kept, err := f.Kept()
@@ -252,6 +259,14 @@ func (s *sites) salvageFiles(ctx context.Context, r *resident, f *crrfiles.File,
 	}
 	for _, file := range kept {
 		got, err := f.Salvage(ctx, file, own, true)
+		if errors.As(err, new(*crr.CopyError)) && f.FromDamaged(file) {
+			aside, gerr := f.GiveUp(file)
+			s.n.log.Error("a damaged file of conflict-free tables can't be read to its end: what only it had is lost", "id", r.ID(), "file", aside, "error", err)
+			if gerr != nil {
+				return gerr
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

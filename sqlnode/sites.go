@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/crr/exchange"
-	"github.com/nearsql/nearsql/sqlnode/catalogue"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
@@ -30,6 +30,8 @@ type sites struct {
 	contacts    contacts
 	conversions conversions
 	caring      chan struct{} // holds one for each file that is replaced or salvaged
+	// silentRetired counts sites that were retired since nobody heard of them.
+	silentRetired atomic.Int64
 
 	mu struct {
 		sync.Mutex
@@ -193,7 +195,8 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 	v := s.n.cat.View()
 	err = f.Write(ctx, func(w *crrfiles.Writer) (err error) {
 		head = w.Site.Head()
-		peers, strange, err = s.readPeers(w, rec, v)
+		all, err := w.Sites(rec.ID)
+		peers, strange = s.peersOf(all, rec, v)
 		return err
 	})
 	if err != nil {
@@ -229,35 +232,6 @@ func inUse(all []crrfiles.Site) []crrfiles.Site {
 		}
 	}
 	return out
-}
-
-// readPeers are the other nodes that are sites of the tenant, as main says here, and those that the catalogue does not know yet.
-func (s *sites) readPeers(w *crrfiles.Writer, rec tenant.Tenant, v *catalogue.View) (peers []exchange.Peer, strange []string, err error) {
-	all, err := w.Sites(rec.ID)
-	if err != nil {
-		return nil, nil, err
-	}
-	g, _ := v.Group(rec.Group)
-	for _, m := range inUse(all) {
-		nd, ok := v.Node(m.Node)
-		if !ok && m.Node != s.n.id.Node {
-			strange = append(strange, m.Node)
-		}
-		if m.Node == s.n.id.Node || !ok || !rec.Placement.Allows(nd.Region) {
-			continue
-		}
-		voter := slices.Contains(g.Members.Voters, m.Node)
-		peers = append(peers, exchange.Peer{Node: m.Node, Site: m.Site, File: m.File, Backup: voter && !rec.Placement.Holds(nd.PoP, nd.Region)})
-	}
-	order := make([]string, 0, len(peers))
-	for _, p := range peers {
-		order = append(order, p.Node)
-	}
-	if s.n.repl != nil {
-		s.n.repl.nearestFirst(v, order)
-		slices.SortStableFunc(peers, func(a, b exchange.Peer) int { return slices.Index(order, a.Node) - slices.Index(order, b.Node) })
-	}
-	return peers, strange, nil
 }
 
 // changed is told of each committed transaction of a file; it must not block.

@@ -2,6 +2,7 @@ package sqlnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/crr"
+	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/httpapi"
 )
@@ -20,13 +22,19 @@ import (
 // awayWorld is three nodes with a tenant that has conflict-free tables.
 type awayWorld struct {
 	*simulation
-	skew atomic.Int64 // of n3's clock
+	skew atomic.Int64 // of n3's clock, or of all
 }
 
-func newAwayWorld(t *testing.T) *awayWorld {
+func newAwayWorld(t *testing.T) *awayWorld { return newAwayWorldWith(t, nil) }
+
+// newAwayWorldWith has tune change the configuration of all nodes, whose clocks go together then.
+func newAwayWorldWith(t *testing.T, tune func(*Config)) *awayWorld {
 	w := &awayWorld{simulation: newSimulation(t)}
 	w.tune = func(cfg *Config) {
-		if cfg.NodeID == "n3" {
+		if tune != nil {
+			tune(cfg)
+		}
+		if cfg.NodeID == "n3" || tune != nil {
 			cfg.Now = func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 		}
 	}
@@ -430,4 +438,44 @@ func TestSitesInUse(t *testing.T) {
 	if want := "[{{3 00000000000000000000000000000000 1 never} b} {{4 00000000000000000000000000000000 2 never} a} {{5 00000000000000000000000000000000 1 never} c}]"; fmt.Sprint(got) != want {
 		t.Errorf("got  %v\nwant %s", got, want)
 	}
+}
+
+// A node whose copy of main is behind its file sends a local write to another site, which takes it once; unless it is to fail.
+func TestWriteWhereTheFileIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newAwayWorld(t)
+		n3 := w.node("n3")
+		err := w.file("n3").Write(t.Context(), func(x *crrfiles.Writer) error {
+			return x.Site.ApplySchema(schema.Change{Version: x.Site.Schema().Version + 1, SQL: "create table crr.later(k int primary key not null)"})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.node("n1").sql(t, "acme", "", "create table moves(a)")
+		w.await(time.Minute, func() string {
+			if err := w.file0("n3"); !errors.As(err, new(*crrfiles.AheadError)) {
+				return fmt.Sprint("n3 is not behind: ", err)
+			}
+			return ""
+		})
+		const write = `{"sql":"update crr.likes set n = n + 1 where post = 'x'"}`
+		if got := n3.want(t, "POST", "/v1/tenants/acme/sql?on_stale=fail", write, 503); code(got) != "STALE" {
+			t.Error(got)
+		}
+		for range 3 {
+			if got := n3.want(t, "POST", "/v1/tenants/acme/sql", write, 200); strings.Contains(got, `"node":"n3"`) {
+				t.Error(got)
+			}
+		}
+		w.same(`[["drop",1,null],["gone",1,null],["x",7,"first"]]`, "n1", "n2")
+	})
+}
+
+// file0 opens a node's file, and says why that can't be.
+func (w *awayWorld) file0(id string) error {
+	r, err := w.node(id).locate(context.Background(), "acme")
+	if err == nil {
+		_, err = w.node(id).sites.files.Open(context.Background(), r.Tenant)
+	}
+	return err
 }

@@ -79,9 +79,10 @@ func (n *Node) writeTables(ctx context.Context, r *resident, req *wire.Request, 
 		return engine.Executed{}, err
 	}
 	if err := n.awaitSites(ctx, r, req, false); err != nil {
-		return engine.Executed{}, err
+		return engine.Executed{}, n.unlessAhead(ctx, r, req, err)
 	}
-	return n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
+	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, sink)
+	return x, n.unlessAhead(ctx, r, req, err)
 }
 
 // role is what this node is to the group, as answers say it.

@@ -185,6 +185,7 @@ func (n *Node) internalRoutes() map[string]http.Handler {
 		"GET " + pathCopyStatus:  http.HandlerFunc(n.serveCopyStatus),
 		"POST " + pathRegister:   http.HandlerFunc(n.sites.serveRegister),
 		"POST " + pathLeaving:    http.HandlerFunc(n.sites.serveLeaving),
+		"POST " + pathSilence:    http.HandlerFunc(n.sites.serveSilence),
 		copies.Prefix:            n.copies,
 	}
 }

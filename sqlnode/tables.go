@@ -28,16 +28,17 @@ func (s tenantService) Tables(ctx context.Context, name string) (httpapi.TablesI
 	if errors.Is(err, crrfiles.ErrNone) {
 		return info, wire.NewError(wire.CodeNotFound, "tenant %q has no conflict-free tables", name)
 	}
-	if err != nil {
-		return info, err
-	}
-	if why := f.Failed(); why != nil {
-		info.Problem = why.Error()
+	var damaged *crrfiles.DamagedError
+	if errors.As(err, &damaged) {
+		info.Problem = damaged.Error()
 		return info, nil
+	}
+	if err != nil {
+		return info, tablesError(err)
 	}
 	head, err := f.Head(ctx)
 	if err != nil {
-		return info, err
+		return info, tablesError(err)
 	}
 	info.Schema, info.Site, info.Care = head.Schema, int64(head.Site), s.n.sites.Caring(r.ID())
 	info.Tables = tableInfos(f.Schema())
@@ -96,7 +97,7 @@ func (s *sites) memberInfos(ctx context.Context, r *resident) ([]httpapi.SiteMem
 
 // siteInfo is what is known here of another site.
 func siteInfo(p exchange.SiteStatus, status exchange.Status) httpapi.SiteInfo {
-	i := httpapi.SiteInfo{Site: int64(p.Site), Node: p.Node, Connected: p.Connected, LagMS: p.Lag.Milliseconds(), More: p.More, Failures: p.Failures, Backup: p.Backup}
+	i := httpapi.SiteInfo{Site: int64(p.Site), Node: p.Node, Connected: p.Connected, LagMS: p.Lag.Milliseconds(), More: p.More, SilentMS: p.Silent.Milliseconds(), Failures: p.Failures, Backup: p.Backup}
 	if h := status.Head.Vector[p.Site]; h != 0 {
 		t := h.Time()
 		i.Newest = &t

@@ -20,7 +20,7 @@ func crrCommand(s stdio) *cli.Command {
 		Name:        "crr",
 		Usage:       "Look after conflict-free tables",
 		Action:      groupAction,
-		Subcommands: []*cli.Command{crrStatusCommand(s), crrRetireCommand(s), crrRestampCommand(s), crrAdoptCommand(s), crrReleaseCommand(s)},
+		Subcommands: []*cli.Command{crrStatusCommand(s), crrRetireCommand(s), crrRestampCommand(s), crrRebuildCommand(s), crrAdoptCommand(s), crrReleaseCommand(s)},
 	}
 }
 
@@ -50,7 +50,7 @@ func crrRetireCommand(s stdio) *cli.Command {
 		Usage:     "End sites of a tenant for ever",
 		ArgsUsage: "TENANT SITE|NODE...",
 		Description: "What the other sites have of it counts; what it wrote and has sent to nobody is written anew, by another number, if its node comes back. " +
-			"Sites of nodes that were removed, or that the tenant was taken from, are retired without being asked for.",
+			"Sites of nodes that were removed, that the tenant was taken from, or that nobody hears of for --crr-retire-after, are retired without being asked for.",
 		Flags: append(clientFlags(), &cli.BoolFlag{Name: "force", Usage: "also a site that is in use, and without waiting for what it has not sent"}),
 		Action: clientAction(2, 65, func(c *cli.Context, node *client.Client) error {
 			o := client.RetireSites{Force: c.Bool("force")}
@@ -99,6 +99,35 @@ func crrRestampCommand(s stdio) *cli.Command {
 				rest = "it is being written anew; ask again to see when that is done"
 			}
 			_, err = fmt.Fprintf(s.out, "node %s is site %d now; %s\n", printable(a.Node), a.Site, rest)
+			return err
+		}),
+	}
+}
+
+func crrRebuildCommand(s stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "rebuild",
+		Usage:     "Replace a node's damaged file of conflict-free tables by a copy of another site's",
+		ArgsUsage: "TENANT",
+		Description: "The damaged file is put aside on the node. What can be read of it, and nobody else has, is written anew; what can't be read and was sent to nobody is lost. " +
+			"A file that is whole is left alone.",
+		Flags: append(clientFlags(), &cli.StringFlag{Name: "node", Usage: "`ID` of the node (default: the one that is asked)"}),
+		Action: clientAction(1, 1, func(c *cli.Context, node *client.Client) error {
+			a, err := node.Rebuild(c.Context, c.Args().First(), c.String("node"))
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(s.out, a)
+			}
+			fate := "what only it had could not be read, and is lost"
+			switch {
+			case a.Salvaging && a.Pending:
+				fate = "what can be read of it is being written anew, the rest may be lost; see nearsql crr status"
+			case a.Salvaging:
+				fate = "what could be read of it is written anew, the rest may be lost; the node's log says how much that was"
+			}
+			_, err = fmt.Fprintf(s.out, "node %s is site %d now, with a copy of another site's file; the damaged one is %s: %s\n", printable(a.Node), a.Site, printable(a.Aside), fate)
 			return err
 		}),
 	}
@@ -176,14 +205,18 @@ func showTables(out io.Writer, t client.Tables) error {
 			return err
 		}
 	}
-	sites := newTextTable(out, "site", "node", "connected", "newest here", "lag", "more to come", "held back")
+	sites := newTextTable(out, "site", "node", "connected", "newest here", "lag", "more to come", "silent for", "held back")
 	for _, x := range t.Sites {
 		newest := ""
 		if x.Newest != nil {
 			newest = x.Newest.UTC().Format(time.RFC3339Nano)
 		}
+		silent := ""
+		if x.SilentMS > 0 {
+			silent = (time.Duration(x.SilentMS) * time.Millisecond).Round(time.Second).String()
+		}
 		sites.row(strconv.FormatInt(x.Site, 10), x.Node, strconv.FormatBool(x.Connected), newest, (time.Duration(x.LagMS) * time.Millisecond).String(),
-			strconv.FormatBool(x.More), x.Held)
+			strconv.FormatBool(x.More), silent, x.Held)
 	}
 	return sites.end()
 }

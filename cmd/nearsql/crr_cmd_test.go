@@ -19,6 +19,7 @@ func TestCRRCommands(t *testing.T) {
 		"GET /v1/tenants/acme/crr":           `{"node":"n1","schema":2,"site":1,"tables":[{"name":"likes","columns":{"post":"key","n":"counter"}}],"sites":[{"site":2,"node":"n2","connected":true,"newest":null,"lag_ms":1500,"more":true,"round_trip_ms":1,"clock_offset_ms":0,"held":"since"}],"members":[{"site":1,"node":"n1","state":"active"},{"site":3,"node":"n3","state":"retired","final":"2026-01-02T03:04:05Z"}],"care":"it is replaced"}`,
 		"POST /v1/tenants/acme/crr/retire":   `{"retired":[{"site":3,"node":"n3","final":"2026-01-02T03:04:05Z"}]}`,
 		"POST /v1/tenants/acme/crr/restamp":  `{"node":"n3","site":7,"pending":true}`,
+		"POST /v1/tenants/acme/crr/rebuild":  `{"node":"n3","site":8,"aside":"/d/crr/1.damaged-2.db","salvaging":true,"pending":false}`,
 		"POST /v1/tenants/acme/crr/adopt":    `{"table":"visits","rows":12}`,
 		"POST /v1/tenants/acme/crr/release":  `{"table":"visits","rows":12}`,
 		"POST /v1/tenants/nobody/crr/retire": `{"error":"no","message":"no tenant is named \"nobody\"","code":"NO_SUCH_TENANT","statement":null,"retryable":false}`,
@@ -50,6 +51,8 @@ func TestCRRCommands(t *testing.T) {
 	nearsql("crr", "retire", "nobody", "3").want(t, 3, "", "NO_SUCH_TENANT")
 	nearsql("crr", "restamp", "acme", "--node", "n3").want(t, 0, "node n3 is site 7 now; it is being written anew", "")
 	nearsql("crr", "restamp", "acme").want(t, 0, "node n3", "")
+	nearsql("crr", "rebuild", "acme", "--node", "n3").want(t, 0, "node n3 is site 8 now, with a copy of another site's file; the damaged one is /d/crr/1.damaged-2.db: what could be read", "")
+	nearsql("crr", "rebuild").want(t, 2, "", "TENANT")
 	nearsql("crr", "adopt", "acme", "visits", "--declare", "create table visits(a)").want(t, 0, "table visits is conflict-free; 12 rows were copied\n", "")
 	nearsql("crr", "adopt", "acme", "visits", "--declare", "x", "--cancel").want(t, 2, "", "--cancel")
 	nearsql("crr", "release", "acme", "visits").want(t, 0, "table visits is strong; 12 rows were copied\n", "")
@@ -57,7 +60,7 @@ func TestCRRCommands(t *testing.T) {
 	nearsql("crr", "release", "acme").want(t, 2, "", "TENANT TABLE")
 	want := []string{
 		`acme/crr/retire {"sites":[3],"nodes":["n4","n5"]}`, `acme/crr/retire {"nodes":["n3"],"force":true}`, `nobody/crr/retire {"sites":[3]}`,
-		`acme/crr/restamp {"node":"n3"}`, `acme/crr/restamp {}`, `acme/crr/adopt {"table":"visits","declare":"create table visits(a)"}`,
+		`acme/crr/restamp {"node":"n3"}`, `acme/crr/restamp {}`, `acme/crr/rebuild {"node":"n3"}`, `acme/crr/adopt {"table":"visits","declare":"create table visits(a)"}`,
 		`acme/crr/release {"table":"visits"}`, `acme/crr/release {"table":"visits","cancel":true}`,
 	}
 	if got := strings.Join(asked, "\n"); got != strings.Join(want, "\n") {

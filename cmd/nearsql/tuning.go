@@ -18,6 +18,7 @@ type tuning struct {
 	LTXBytes        int64
 	LTXAge          time.Duration
 	ScrubEvery      time.Duration
+	CRRRetireAfter  time.Duration // negative for never
 }
 
 // tuningFlags are for disks that are small, slow, or shared.
@@ -29,6 +30,7 @@ func tuningFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ltx-bytes", Usage: "compact `BYTES` of checkpoints to LTX files", Value: "64MiB", EnvVars: []string{"NEARSQL_LTX_BYTES"}},
 		&cli.DurationFlag{Name: "ltx-age", Usage: "compact checkpoints to LTX files after `DURATION`", Value: time.Hour, EnvVars: []string{"NEARSQL_LTX_AGE"}},
 		&cli.DurationFlag{Name: "scrub-every", Usage: "read and check all pages at rest every `DURATION`, at a gentle rate", Value: 24 * time.Hour, EnvVars: []string{"NEARSQL_SCRUB_EVERY"}},
+		&cli.DurationFlag{Name: "crr-retire-after", Usage: "retire a site of conflict-free tables that nobody has heard of for `DURATION`; 0 for never", Value: 7 * 24 * time.Hour, EnvVars: []string{"NEARSQL_CRR_RETIRE_AFTER"}},
 	}
 }
 
@@ -37,6 +39,9 @@ const minCheckpointBytes = 1 << 20
 
 // minScrubEvery is how often all pages may be read at most.
 const minScrubEvery = time.Second
+
+// minRetireAfter is how soon a silent site may be retired: a node that is started anew is silent for longer than that by nobody's fault.
+const minRetireAfter = 10 * time.Minute
 
 func readTuning(c *cli.Context) (t tuning, err error) {
 	for _, f := range []struct {
@@ -59,6 +64,11 @@ func readTuning(c *cli.Context) (t tuning, err error) {
 		t.MinFreeSpace = -1 // the node's 0 is its default
 	}
 	t.CheckpointAge, t.LTXAge, t.ScrubEvery = c.Duration("checkpoint-age"), c.Duration("ltx-age"), c.Duration("scrub-every")
+	if t.CRRRetireAfter = c.Duration("crr-retire-after"); t.CRRRetireAfter == 0 {
+		t.CRRRetireAfter = -1 // the node's 0 is its default
+	} else if t.CRRRetireAfter < minRetireAfter {
+		return t, usagef("--crr-retire-after: %s is too short, want at least %s, or 0 for never", t.CRRRetireAfter, minRetireAfter)
+	}
 	switch {
 	case t.CheckpointAge <= 0:
 		return t, usagef("--checkpoint-age: %s is not above 0", t.CheckpointAge)
@@ -75,5 +85,5 @@ func (t tuning) apply(cfg *sqlnode.Config) {
 	cfg.MinFreeSpace = t.MinFreeSpace
 	cfg.CheckpointBytes, cfg.CheckpointAge = t.CheckpointBytes, t.CheckpointAge
 	cfg.LTXBytes, cfg.LTXAge = t.LTXBytes, t.LTXAge
-	cfg.ScrubEvery = t.ScrubEvery
+	cfg.ScrubEvery, cfg.CRRRetireAfter = t.ScrubEvery, t.CRRRetireAfter
 }

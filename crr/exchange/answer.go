@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/nearsql/nearsql/crr"
@@ -43,6 +44,9 @@ func (a *answer) takeLocked() frame.Frame {
 			return nil
 		}
 		f := *a.done
+		if f.Code == frame.Done || f.Code == frame.Nothing {
+			f.Vector = a.t.head.Vector // as new as any head that was sent before
+		}
 		a.endLocked()
 		return f
 	}
@@ -171,11 +175,11 @@ func (x *Exchange) answerTo(ctx context.Context, a *answer, request []byte) (out
 			return out, &refusedError{fmt.Sprintf("as far as is known here, this node's site is %d with another file", a.p.Site)}
 		}
 	}
-	head, err := x.cfg.Host.Head(ctx, a.t.id)
+	head, err := x.headNow(ctx, a.t)
 	if err != nil {
 		return out, err
 	}
-	out.Code, out.Vector = frame.Done, head.Vector
+	out.Code = frame.Done
 	if a.kind == frame.Vector {
 		return out, nil
 	}
@@ -200,16 +204,26 @@ func (x *Exchange) answerTo(ctx context.Context, a *answer, request []byte) (out
 		return out, err
 	}
 	x.Stats.Answers.Add(1)
-	if head, err = x.cfg.Host.Head(ctx, a.t.id); err == nil {
-		out.Vector = head.Vector
-	}
+	_, _ = x.headNow(ctx, a.t) // what is known already is enough
 	return out, a.wait(ctx, 0)
+}
+
+// headNow looks up what the file has. What the peers are told from then on is no older.
+func (x *Exchange) headNow(ctx context.Context, t *tenant) (crr.Head, error) {
+	head, err := x.cfg.Host.Head(ctx, t.id)
+	if err == nil {
+		x.touch(t, func() { t.setHead(head, time.Now(), &x.cfg.Timing) })
+	}
+	return head, err
 }
 
 // greet has the site hear what the asker has. A file that has been rewound gives up its number by that.
 func (x *Exchange) greet(ctx context.Context, a *answer, q *crr.Request) error {
 	x.mu.Lock()
-	x.heardLocked(a.t, a.p, q.Vector, time.Now().Add(x.cfg.Timing.Grace))
+	if !a.t.gone && slices.Contains(a.t.peers, a.p) {
+		a.p.hasAtLeast(a.t, q.Vector, false, time.Now().Add(x.cfg.Timing.Grace))
+		x.touchLocked(a.t)
+	}
 	hash, was := q.Vector.Hash(), a.p.greet
 	a.p.greet = hash
 	x.mu.Unlock()

@@ -179,8 +179,8 @@ func TestChoiceOfPeer(t *testing.T) {
 	now := time.Now()
 	tn.setHead(crr.Head{Vector: crr.Vector{2: 5}, Hash: crr.Vector{2: 5}.Hash(), Seq: 1}, now, &x.cfg.Timing)
 	near, far := tn.peers[0], tn.peers[1]
-	near.learn(tn, crr.Vector{2: 4}, true, now)
-	far.learn(tn, crr.Vector{2: 5, 3: 1}, true, now)
+	near.has(tn, crr.Vector{2: 4}, now)
+	far.has(tn, crr.Vector{2: 5, 3: 1}, now)
 	if near.hasMore(tn) || !near.moreAt.IsZero() || !far.hasMore(tn) || far.moreAt != now {
 		t.Errorf("near %+v, far %+v", near, far)
 	}
@@ -202,5 +202,85 @@ func TestChoiceOfPeer(t *testing.T) {
 	tn.setHead(crr.Head{Vector: crr.Vector{2: 5}, Hash: 1, Seq: 1}, now, &x.cfg.Timing)
 	if tn.head.Seq != 2 {
 		t.Error("an older head was taken")
+	}
+}
+
+// What is known of a peer does not go back by what it said earlier and is taken later, and what its newest head tells of is asked for.
+func TestKnowledgeOfPeer(t *testing.T) {
+	x, err := New(Config{Node: "me", Host: noHost{}, Dial: noDial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	begin := func() (*tenant, *peer) {
+		tn := newTenant(wire.TenantID{1})
+		x.setPeersLocked(tn, []Peer{{Node: "b", Site: 2}})
+		here := crr.Vector{2: 1, 3: 1}
+		tn.setHead(crr.Head{Vector: here, Hash: here.Hash(), Seq: 1}, now, &x.cfg.Timing)
+		return tn, tn.peers[0]
+	}
+	tn, p := begin()
+	p.has(tn, crr.Vector{2: 5, 3: 1}, now)
+	p.hasAtLeast(tn, crr.Vector{2: 1}, false, now.Add(time.Hour))
+	if want := (crr.Vector{2: 5, 3: 1}); !p.vector.Equal(want) || p.moreAt != now {
+		t.Errorf("after an older request: %s, asked from %v", p.vector, p.moreAt)
+	}
+
+	newer := crr.Vector{2: 6, 3: 9}.Hash()
+	tn, p = begin()
+	p.says(tn, newer, now)
+	p.hasAtLeast(tn, crr.Vector{2: 1, 3: 1}, false, now)
+	if p.moreAt.IsZero() {
+		t.Error("a head is forgotten for a push that came before it")
+	}
+	p.hasAtLeast(tn, crr.Vector{2: 1, 3: 1}, true, now)
+	if !p.moreAt.IsZero() {
+		t.Error("a head counts although a push that came after it says that there is nothing more")
+	}
+	p.says(tn, newer, now)
+	p.has(tn, crr.Vector{2: 1, 3: 1}, now)
+	if !p.moreAt.IsZero() {
+		t.Error("a head counts although an answer that came after it says that there is nothing more")
+	}
+	p.has(tn, crr.Vector{2: 7}, now)
+	p.forget()
+	if p.hasMore(tn) || !p.moreAt.IsZero() {
+		t.Error("something is known of a peer that was started anew")
+	}
+}
+
+// A head waits for the pushes of its tenant that were queued before it: who gets it takes it for newer.
+func TestHeadBehindPushes(t *testing.T) {
+	x := &Exchange{}
+	x.cfg.setDefaults()
+	l := &link{x: x, wake: make(chan struct{}, 1), up: true, answers: make(map[uint64]*answer)}
+	l.out.init(l)
+	busy, quiet := newTenant(wire.TenantID{1}), newTenant(wire.TenantID{2})
+	busy.known, quiet.known = true, true
+	for range 3 {
+		l.out.push(frame.Push{Tenant: busy.id, Data: make([]byte, quantum)})
+	}
+	l.out.head(busy, true)
+	l.out.head(quiet, false)
+	var order []string
+	for len(order) < 5 {
+		fs, err := l.take(false)
+		if err != nil || len(fs) == 0 {
+			t.Fatalf("%v: %v, %v", order, fs, err)
+		}
+		for _, f := range fs {
+			switch f := f.(type) {
+			case frame.Heads:
+				order = append(order, fmt.Sprintf("head of %d", f.Heads[0].Tenant[0]))
+			case frame.Push:
+				order = append(order, "push")
+			}
+		}
+	}
+	if want := []string{"head of 2", "push", "push", "push", "head of 1"}; !slices.Equal(order, want) {
+		t.Errorf("sent are %v", order)
+	}
+	if len(l.out.pushing) != 0 {
+		t.Errorf("%v is remembered of pushes that were sent", l.out.pushing)
 	}
 }

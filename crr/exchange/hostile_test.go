@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
@@ -272,6 +273,7 @@ func TestBusyWriter(t *testing.T) {
 func TestEnd(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.start("a", 0, acme)
+		synctest.Wait() // it runs
 		if err := a.Run(context.Background()); err == nil {
 			t.Error("Run twice")
 		}

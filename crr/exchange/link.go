@@ -122,6 +122,10 @@ func (x *Exchange) enter(l *link) error {
 func (x *Exchange) leave(l *link) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	n := x.mu.nodes[l.node]
+	if l.up && n != nil {
+		n.seen = time.Now()
+	}
 	l.up = false
 	if x.mu.links[l.node] == l {
 		delete(x.mu.links, l.node)
@@ -132,7 +136,7 @@ func (x *Exchange) leave(l *link) {
 	for _, a := range l.answers {
 		a.endLocked()
 	}
-	if n := x.mu.nodes[l.node]; n != nil {
+	if n != nil {
 		for t := range n.tenants {
 			t.announce()
 		}
@@ -185,7 +189,7 @@ func (l *link) upLocked() {
 	}
 	for t := range n.tenants {
 		if p := t.peer(l.node); p != nil {
-			p.told = false // its state may be another one since
+			p.forget()
 			p.well()
 		}
 		l.out.head(t, false)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/nearsql/nearsql/crr/exchange/frame"
+	"github.com/nearsql/nearsql/wire"
 )
 
 const (
@@ -21,12 +22,14 @@ type outbox struct {
 	credit  map[uint64]uint32
 	heads   map[*tenant]bool // to be told; true: urgent
 	pushes  []frame.Push
-	bytes   int       // of pushes
-	turns   []*answer // those that have something to send, in turn
+	pushing map[wire.TenantID]int // how many of them are of a tenant
+	bytes   int                   // of pushes
+	turns   []*answer             // those that have something to send, in turn
 }
 
 func (o *outbox) init(l *link) {
 	o.l, o.credit, o.heads = l, make(map[uint64]uint32), make(map[*tenant]bool)
+	o.pushing = make(map[wire.TenantID]int)
 }
 
 // head has the head of a tenant sent, as it is then.
@@ -47,6 +50,7 @@ func (o *outbox) push(p frame.Push) bool {
 		return false
 	}
 	o.pushes = append(o.pushes, p)
+	o.pushing[p.Tenant]++
 	o.bytes += len(p.Data)
 	kick(o.l.wake)
 	return true
@@ -90,11 +94,14 @@ func (l *link) take(beat bool) ([]frame.Frame, error) {
 	return out, nil
 }
 
-// takeHeads takes the heads that are known; others are looked up first.
+// takeHeads takes the heads that are known; others are looked up first. None overtakes a push of its tenant, which would be taken for newer.
 func (o *outbox) takeHeads(out []frame.Frame) []frame.Frame {
 	var lists [2]frame.Heads
 	lists[1].Urgent = true
 	for t, urgent := range o.heads {
+		if o.pushing[t.id] > 0 {
+			continue
+		}
 		delete(o.heads, t)
 		if t.gone {
 			continue
@@ -129,6 +136,9 @@ func (o *outbox) takeData(out []frame.Frame) (_ []frame.Frame, n int) {
 		o.pushes[0] = frame.Push{}
 		o.pushes = o.pushes[1:]
 		o.bytes -= len(p.Data)
+		if o.pushing[p.Tenant]--; o.pushing[p.Tenant] == 0 {
+			delete(o.pushing, p.Tenant)
+		}
 		out = append(out, p)
 		n += len(p.Data)
 	}

@@ -14,6 +14,7 @@ type node struct {
 	dialling  bool
 	failures  int
 	notBefore time.Time
+	seen      time.Time // when its last connection ended; zero: it had none
 }
 
 // setPeersLocked takes the sites of a tenant; what is known of those that were there before is kept.
@@ -25,7 +26,7 @@ func (x *Exchange) setPeersLocked(t *tenant, peers []Peer) {
 		}
 		s := t.peer(p.Node)
 		if s == nil || s.Site != p.Site || s.File != p.File {
-			s = &peer{}
+			s = &peer{since: time.Now()}
 		}
 		// What it did not take before may be well now.
 		s.Peer = p

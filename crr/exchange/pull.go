@@ -48,6 +48,13 @@ func (q *pull) partLocked(f frame.Answer) error {
 func (q *pull) answeredLocked(f frame.Answered) {
 	delete(q.l.pulls, q.id)
 	q.done = &f
+	if q.kind != frame.Snapshot && (f.Code == frame.Done || f.Code == frame.Nothing) {
+		at := time.Now()
+		if q.kind == frame.Batch {
+			at = at.Add(q.l.x.cfg.Timing.Grace) // what came is merged first
+		}
+		q.l.x.heardLocked(q.t, q.p, f.Vector, at)
+	}
 	kick(q.moved)
 	if q.told != nil {
 		q.told(&f, nil)
@@ -142,7 +149,6 @@ func (x *Exchange) runPull(ctx context.Context, q *pull) {
 			q.p.held = nil
 		}
 		if done != nil && (done.Code == frame.Done || done.Code == frame.Nothing) {
-			x.heardLocked(q.t, q.p, done.Vector, now.Add(x.cfg.Timing.Grace))
 			if hash := done.Vector.Hash(); q.p.greet != hash && q.t.stirred {
 				q.t.greeting[q.p], q.p.greet = done.Vector, hash
 			}

@@ -114,7 +114,6 @@ func (x *Exchange) askLocked(t *tenant, a *asked) bool {
 			if t.known && !t.head.Vector.Covers(f.Vector) {
 				a.notBefore = time.Time{}
 			}
-			x.heardLocked(t, a.peer, f.Vector, time.Now())
 		}
 		t.needHead = t.needHead || !t.known
 		t.announce()

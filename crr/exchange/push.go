@@ -71,6 +71,8 @@ func (x *Exchange) doPush(ctx context.Context, t *tenant) error {
 	switch {
 	case data != nil && len(data) <= frame.MaxData:
 		x.spreadLocked(t, data)
+		t.tellLater(time.Now(), &x.cfg.Timing) // a head that was sent since the push was read is taken for older than it
+		x.touchLocked(t)
 	case p.Upto > from.upto:
 		x.Stats.TooLarge.Add(1)
 		t.urgent = true // they pull it
@@ -192,7 +194,7 @@ func (x *Exchange) merged(t *tenant, a *arrived, r crr.Received, err, all error)
 		}
 		for _, p := range t.peers {
 			if p.Site == r.Header.Site && p.File == r.Header.File {
-				p.learn(t, v, false, at)
+				p.hasAtLeast(t, v, a.from == p && a.heads == p.heads, at)
 				var skew *crr.SkewError
 				if errors.As(err, &skew) {
 					p.hold(skew, now, &x.cfg.Timing)

@@ -128,7 +128,7 @@ func (l *link) pushLocked(f frame.Push) {
 	}
 	t.waiting += len(f.Data)
 	x.mu.waiting += len(f.Data)
-	t.inbox = append(t.inbox, &arrived{from: p, data: f.Data, at: time.Now()})
+	t.inbox = append(t.inbox, &arrived{from: p, heads: p.heads, data: f.Data, at: time.Now()})
 	x.touchLocked(t)
 }
 
@@ -159,11 +159,11 @@ func (l *link) pullLocked(ctx context.Context, f frame.Pull) error {
 	return nil
 }
 
-// heardLocked notes what a peer said to have in a pull or an answer.
+// heardLocked notes what a peer said to have in an answer, in the order in which its answers and heads come.
 func (x *Exchange) heardLocked(t *tenant, p *peer, v crr.Vector, at time.Time) {
 	if t.gone || !slices.Contains(t.peers, p) {
 		return
 	}
-	p.learn(t, v, true, at)
+	p.has(t, v, at)
 	x.touchLocked(t)
 }

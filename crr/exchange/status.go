@@ -37,6 +37,7 @@ type Status struct {
 type SiteStatus struct {
 	Peer
 	Connected bool
+	Silent    time.Duration // since its node was heard of last, or since this one began to watch for it: steps of the wall clock do not count; 0 while connected
 	Vector    crr.Vector    // that it surely has
 	More      bool          // it has, or may have, what is not here
 	Lag       time.Duration // between its newest transaction that is known of and the newest that is here
@@ -66,8 +67,11 @@ func (x *Exchange) Status(id wire.TenantID) (Status, bool) {
 			held := *p.held
 			s.Held = &held
 		}
+		if n := x.mu.nodes[p.Node]; n != nil {
+			s.Silent = time.Since(later(p.since, n.seen))
+		}
 		if l := x.linkLocked(p.Node); l != nil {
-			s.Connected = true
+			s.Connected, s.Silent = true, 0
 			if c, ok := l.clock.best(); ok {
 				s.Trip, s.Offset = c.trip, c.offset
 			}

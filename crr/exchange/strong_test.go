@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,14 @@ func TestPullAll(t *testing.T) {
 		}
 		s, _ := a.Status(acme)
 		for _, x := range s.Sites {
+			if x.Fresh.Before(time.Now().Add(-time.Second)) {
+				t.Errorf("status of %s: %+v", x.Node, x)
+			}
+		}
+		// While b and c pull of each other, and say so by their heads, each of them may have more; when all is quiet, none has.
+		time.Sleep(10 * time.Second)
+		s, _ = a.Status(acme)
+		for _, x := range s.Sites {
 			if x.Fresh.IsZero() || !x.Connected || x.More || x.Trip != 200*time.Millisecond {
 				t.Errorf("status of %s: %+v", x.Node, x)
 			}
@@ -58,6 +67,41 @@ func TestPullAll(t *testing.T) {
 		}
 		if _, err := a.PullAll(context.Background(), wire.TenantID{9}); err == nil {
 			t.Error("all of a tenant that is not here")
+		}
+	})
+}
+
+// What a site said to have is not taken back by a head that it sends after it: nothing waits for a timer then.
+func TestPullAllWhileHeadsGo(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.configs = func(c *exchange.Config) { c.Timing.Gather, c.Timing.GatherMax = time.Hour, time.Hour } // no pushes
+		w.distances(func(int, int) time.Duration { return 100 * time.Millisecond }, "a", "b", "c")
+		a, b, c := w.start("a", 0, acme), w.start("b", 0, acme), w.start("c", 0, acme)
+		time.Sleep(10 * time.Second)
+		for i := range 30 {
+			b.do(like("x"))
+			c.do(like("x"))
+			began := time.Now()
+			ctx, cancel := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			for _, n := range []*testNode{b, c} {
+				running.Go(func() {
+					for ctx.Err() == nil { // heads, as at any time
+						n.TellHeads(acme)
+						time.Sleep(7 * time.Millisecond)
+					}
+				})
+			}
+			missing, err := a.PullAll(context.Background(), acme)
+			cancel()
+			running.Wait()
+			if err != nil || len(missing) > 0 {
+				t.Fatalf("missing are %+v, %v", missing, err)
+			}
+			if took := time.Since(began); took > 700*time.Millisecond {
+				t.Fatalf("round %d took %v", i, took)
+			}
+			time.Sleep(time.Duration(i) * 37 * time.Millisecond)
 		}
 	})
 }

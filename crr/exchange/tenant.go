@@ -62,9 +62,10 @@ type pushed struct {
 
 // arrived is a push to be merged.
 type arrived struct {
-	from *peer
-	data []byte
-	at   time.Time
+	from  *peer
+	heads uint64 // that had come from there before it
+	data  []byte
+	at    time.Time
 }
 
 // peer is another site of a tenant, as far as is known. All of it is guarded by Exchange.mu.
@@ -74,6 +75,7 @@ type peer struct {
 	exact  uint64     // hash of vector
 	hash   uint64     // of what it has now; another one than exact: more, or something else
 	told   bool       // hash was heard
+	heads  uint64     // how many times it was
 	greet  uint64     // hash of the vector that the site has heard from it
 	moreAt time.Time  // when it is to be asked if it still has more; zero: not
 	// After a failure.
@@ -83,6 +85,7 @@ type peer struct {
 
 	held  *Held // what the guard of the clock holds back
 	fresh time.Time
+	since time.Time // when this node began to watch for it
 }
 
 func newTenant(id wire.TenantID) *tenant {
@@ -120,6 +123,17 @@ func (t *tenant) setHead(h crr.Head, now time.Time, timing *Timing) {
 	if !moved {
 		return
 	}
+	t.tellLater(now, timing)
+	for _, p := range t.peers {
+		if !p.hasMore(t) {
+			p.moreAt = time.Time{}
+		}
+	}
+	t.announce()
+}
+
+// tellLater has the tenant's head sent when it is quiet.
+func (t *tenant) tellLater(now time.Time, timing *Timing) {
 	if t.changedAt.IsZero() {
 		t.changedAt = now
 	}
@@ -127,12 +141,6 @@ func (t *tenant) setHead(h crr.Head, now time.Time, timing *Timing) {
 	if last := t.changedAt.Add(timing.QuietMax); last.Before(t.headsAt) {
 		t.headsAt = last
 	}
-	for _, p := range t.peers {
-		if !p.hasMore(t) {
-			p.moreAt = time.Time{}
-		}
-	}
-	t.announce()
 }
 
 // hasMore says whether a peer has, or may have, what the file lacks.
@@ -146,21 +154,39 @@ func (p *peer) hasMore(t *tenant) bool {
 	return p.told && p.hash != p.exact && p.hash != t.head.Hash
 }
 
-// learn takes a vector that the peer has, whole or, of a push, at least; it is asked from at on, if it has more.
-func (p *peer) learn(t *tenant, v crr.Vector, whole bool, at time.Time) {
-	if v = v.Clone(); !whole {
-		v.Join(p.vector)
-	}
-	p.vector = v
+// has takes the vector that the peer said to have, as it is told: nothing that it sent later has been taken before. It is asked from at on, if it has more.
+func (p *peer) has(t *tenant, v crr.Vector, at time.Time) {
+	p.vector = v.Clone()
 	p.exact = p.vector.Hash()
 	p.hash, p.told = p.exact, true
 	p.suspect(t, at)
 	t.announce()
 }
 
+// hasAtLeast takes a vector that the peer had at some time, or more: of a push, or of a pull. newest: it has told no head since. Otherwise a
+// head that differs from what was known goes on to do so: what it told of may be newer than v.
+func (p *peer) hasAtLeast(t *tenant, v crr.Vector, newest bool, at time.Time) {
+	settled := newest || !p.told || p.hash == p.exact
+	v = v.Clone()
+	v.Join(p.vector)
+	p.vector, p.exact = v, v.Hash()
+	if settled {
+		p.hash, p.told = p.exact, true
+	}
+	p.suspect(t, at)
+	t.announce()
+}
+
+// forget gives up what is known of the peer, since it may have been started anew from other files.
+func (p *peer) forget() {
+	p.vector, p.exact, p.hash, p.told = nil, 0, 0, false
+	p.moreAt = time.Time{}
+}
+
 // says takes the hash that the peer sent.
 func (p *peer) says(t *tenant, hash uint64, at time.Time) {
 	p.hash, p.told = hash, true
+	p.heads++
 	if t.known && hash == t.head.Hash {
 		// It has just what is here.
 		p.vector = t.head.Vector.Clone()

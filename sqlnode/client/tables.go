@@ -43,6 +43,7 @@ type Site struct {
 	Newest    *time.Time `json:"newest"`
 	LagMS     int64      `json:"lag_ms"`
 	More      bool       `json:"more"`
+	SilentMS  int64      `json:"silent_ms"`
 	Held      string     `json:"held,omitempty"`
 	TripMS    *float64   `json:"round_trip_ms"`
 	OffsetMS  *float64   `json:"clock_offset_ms"`
@@ -130,6 +131,24 @@ type Restamped struct {
 func (c *Client) Restamp(ctx context.Context, name, node string) (Restamped, error) {
 	var a Restamped
 	err := c.json(ctx, http.MethodPost, tenantPath(name, "/crr/restamp"), nil, struct {
+		Node string `json:"node,omitempty"`
+	}{node}, &a)
+	return a, err
+}
+
+// Rebuilt is what became of a damaged file of conflict-free tables.
+type Rebuilt struct {
+	Node      string `json:"node"`
+	Site      int64  `json:"site"`
+	Aside     string `json:"aside"`
+	Salvaging bool   `json:"salvaging"`
+	Pending   bool   `json:"pending"`
+}
+
+// Rebuild has a node put a copy of another site's file in the place of its damaged one; node is "" for the one that is asked.
+func (c *Client) Rebuild(ctx context.Context, name, node string) (Rebuilt, error) {
+	var a Rebuilt
+	err := c.json(ctx, http.MethodPost, tenantPath(name, "/crr/rebuild"), nil, struct {
 		Node string `json:"node,omitempty"`
 	}{node}, &a)
 	return a, err

@@ -9,7 +9,7 @@
 //
 //   - Whoever writes a file does so alone, and on a schema that is as new as main was here when the turn began.
 //   - A change of the schema is made in the order of its number, and once.
-//   - A file that is damaged is out of service, and says so; no other file is, nor the tenant's strong schema.
+//   - A file that is damaged is out of service, and says so; no other file is, nor the tenant's strong schema. It is never removed, but put aside when it is rebuilt.
 //   - A tenant without conflict-free tables has no file, no connection and no memory here.
 //   - The connections that are open without being used are bounded, in number and in time.
 //   - A file that went back, as by a restore from a copy, writes nothing under the number that it had (FORMAT.md: ID.db.sent).

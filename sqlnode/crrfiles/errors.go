@@ -21,10 +21,12 @@ type DamagedError struct {
 	Tenant wire.TenantID
 	Path   string
 	Cause  error
+	// Unopened: not even what the file is could be read.
+	Unopened bool
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("this node's file of the conflict-free tables of tenant %s is damaged and out of service: %v", e.Tenant, e.Cause)
+	return fmt.Sprintf("this node's file of the conflict-free tables of tenant %s is damaged and out of service until it is rebuilt (nearsql crr rebuild): %v", e.Tenant, e.Cause)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Cause }

@@ -170,7 +170,7 @@ func (f *File) ready() (*Writer, error) {
 	for again := f.w != nil; ; again = false {
 		if f.w == nil {
 			if err := f.start(t); err != nil {
-				return nil, err
+				return nil, unopened{err}
 			}
 		}
 		err := f.sync()
@@ -228,7 +228,7 @@ func (f *File) Suspect(err error) bool {
 }
 
 func (f *File) condemn(err error) *DamagedError {
-	e := &DamagedError{Tenant: f.id, Path: f.path, Cause: err}
+	e := &DamagedError{Tenant: f.id, Path: f.path, Cause: err, Unopened: errors.As(err, new(unopened))}
 	if !f.failed.CompareAndSwap(nil, e) {
 		return f.failed.Load()
 	}

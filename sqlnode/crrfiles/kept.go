@@ -60,7 +60,10 @@ func (m *Manager) listKept() (map[wire.TenantID][]crr.FileID, error) {
 	}
 	kept := map[wire.TenantID][]crr.FileID{}
 	for _, n := range names {
-		half := strings.TrimSuffix(n.Name(), "-journal")
+		half := n.Name()
+		for _, end := range []string{"-journal", "-wal", "-shm"} {
+			half = strings.TrimSuffix(half, end)
+		}
 		if strings.HasSuffix(half, fetchEnd) || strings.Contains(half, keptMark) && strings.HasSuffix(half, disk.TempSuffix) {
 			if err := m.cfg.FS.Remove("crr.remove", filepath.Join(m.cfg.Dir, n.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err

@@ -68,6 +68,7 @@ type Stats struct {
 	Salvaged       atomic.Int64 // files that were kept for that, and are gone
 	SalvagedRows   atomic.Int64 // of which something was in those files only
 	SalvageLost    atomic.Int64 // writes in them that nothing could be made of; they are in __crr_lost
+	Rebuilt        atomic.Int64 // damaged files that a copy of another site's took the place of
 	Tombstones     atomic.Int64 // dropped, since all sites had them
 	Forgotten      atomic.Int64 // deletes that live rows had survived, dropped
 }

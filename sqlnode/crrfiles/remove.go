@@ -40,6 +40,11 @@ func (m *Manager) removeAll(id wire.TenantID) (found bool, err error) {
 	old := slices.Clone(kept[id])
 	m.making.Unlock()
 	paths := []string{m.Path(id), m.Path(id) + fetchEnd}
+	damaged, err := m.damagedFiles(id)
+	if err != nil {
+		return false, err
+	}
+	paths = append(paths, damaged...)
 	for _, file := range old {
 		paths = append(paths, m.keptPath(id, file))
 	}

@@ -316,7 +316,7 @@ func TestCopiesThatAreRefused(t *testing.T) {
 		for _, name := range []string{"crr_local", "crr_lseq"} {
 			must(t, c.RegisterFunc(name, 0, sqlite.Innocuous, func(x *sqlite.Context, _ []sqlite.Arg) { x.Integer(0) }))
 		}
-		for _, name := range []string{"crr_changed", "crr_ins", "crr_upd", "crr_del", "crr_key"} {
+		for _, name := range []string{"crr_changed", "crr_floats", "crr_ins", "crr_upd", "crr_del", "crr_key"} {
 			must(t, c.RegisterFunc(name, -1, sqlite.Innocuous, func(x *sqlite.Context, _ []sqlite.Arg) { x.Integer(0) }))
 		}
 		must(t, c.Exec(sql))

@@ -16,12 +16,16 @@ type Site struct {
 
 // Sites returns the tenant's own sites with their nodes, as main says here; see Members.
 func (w *Writer) Sites(of wire.TenantID) ([]Site, error) {
-	members, err := Members(w.Conn.Conn, of)
+	return sitesOf(w.Conn.Conn, of)
+}
+
+func sitesOf(c *sqlite.Conn, of wire.TenantID) ([]Site, error) {
+	members, err := Members(c, of)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
 	nodes := map[crr.SiteID]string{}
-	err = each(w.Conn.Conn, "SELECT number, tenant, node FROM main.__crr_site", func(s *sqlite.Stmt) error {
+	err = each(c, "SELECT number, tenant, node FROM main.__crr_site", func(s *sqlite.Stmt) error {
 		if bytes.Equal(s.ColumnBytes(1), of[:]) {
 			nodes[crr.SiteID(s.ColumnInt64(0))] = s.Column(2).Str()
 		}

@@ -44,6 +44,23 @@ type Restamped struct {
 	Pending bool `json:"pending"`
 }
 
+// Rebuilder rebuilds damaged files of conflict-free tables; Tenants that have some implement it.
+type Rebuilder interface {
+	// Rebuild has a node fetch another site's copy of a tenant's file in the place of its own, which is damaged. node is "" for the one that is asked.
+	Rebuild(ctx context.Context, name, node string) (Rebuilt, error)
+}
+
+// Rebuilt is what became of a damaged file.
+type Rebuilt struct {
+	Node  string `json:"node"`
+	Site  int64  `json:"site"`  // the node's new number; 0 while it has none yet
+	Aside string `json:"aside"` // where the damaged file is on the node
+	// Salvaging: the damaged file can be opened, and what can be read of it and only it has is written anew. The rest is lost; without it all is.
+	Salvaging bool `json:"salvaging"`
+	// Pending: that is not done yet; it goes on by itself.
+	Pending bool `json:"pending"`
+}
+
 // ConvertOptions is a table that is to change its schema.
 type ConvertOptions struct {
 	Table string `json:"table"`
@@ -105,6 +122,20 @@ func (h *Handler) restampSite(w http.ResponseWriter, r *http.Request) error {
 	check := func(*target) error { return nil }
 	return command(h, w, r, check, func(ctx context.Context, c TableCommands, name string, in target) (Restamped, error) {
 		return c.Restamp(ctx, name, in.Node)
+	})
+}
+
+func (h *Handler) rebuildSite(w http.ResponseWriter, r *http.Request) error {
+	type target struct {
+		Node string `json:"node"`
+	}
+	check := func(*target) error { return nil }
+	return command(h, w, r, check, func(ctx context.Context, c TableCommands, name string, in target) (Rebuilt, error) {
+		b, ok := c.(Rebuilder)
+		if !ok {
+			return Rebuilt{}, wire.NewError(wire.CodeNotFound, "this node has no conflict-free tables")
+		}
+		return b.Rebuild(ctx, name, in.Node)
 	})
 }
 

@@ -94,6 +94,7 @@ func (h *Handler) routes() {
 		{"GET", "/v1/tenants/{t}/crr", "tenant_crr", false, h.showTables},
 		{"POST", "/v1/tenants/{t}/crr/retire", "tenant_crr_retire", true, h.retireSites},
 		{"POST", "/v1/tenants/{t}/crr/restamp", "tenant_crr_restamp", true, h.restampSite},
+		{"POST", "/v1/tenants/{t}/crr/rebuild", "tenant_crr_rebuild", true, h.rebuildSite},
 		{"POST", "/v1/tenants/{t}/crr/adopt", "tenant_crr_adopt", true, h.convertTable(TableCommands.Adopt)},
 		{"POST", "/v1/tenants/{t}/crr/release", "tenant_crr_release", true, h.convertTable(TableCommands.Release)},
 		{"POST", "/v1/tenants/{t}/import", "tenant_import", true, h.importTenant},

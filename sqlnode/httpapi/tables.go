@@ -51,6 +51,7 @@ type SiteInfo struct {
 	Newest    *time.Time `json:"newest"`          // of its transactions that are here; nil: none
 	LagMS     int64      `json:"lag_ms"`          // between its newest transaction that is known of and the newest that is here
 	More      bool       `json:"more"`            // it has, or may have, what is not here
+	SilentMS  int64      `json:"silent_ms"`       // for how long the node that answers has heard nothing of it; 0 while they are connected
 	Held      string     `json:"held,omitempty"`  // what is held back, since its clock runs ahead
 	TripMS    *float64   `json:"round_trip_ms"`   // nil: not measured
 	OffsetMS  *float64   `json:"clock_offset_ms"` // of its clock, ahead of the one here
