@@ -52,6 +52,8 @@ func simFaults() []simFault {
 		{"replacement", 1, (*simWorld).replace},
 		{"placement", 3, (*simWorld).place},
 		{"streams held", 3, (*simWorld).holdStreams},
+		{"other relays", 3, (*simWorld).reshape},
+		{"replicas apart", 2, (*simWorld).replicasApart},
 	}
 }
 

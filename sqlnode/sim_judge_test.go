@@ -175,6 +175,9 @@ func (w *simWorld) tally() string {
 	if w.tables != nil {
 		b.WriteString("conflict-free tables: " + w.tables.tally() + "\n    ")
 	}
+	if r := &w.mu.relays; r.hops > 0 {
+		fmt.Fprintf(&b, "relays (%v): up to %d hops from voters, copies seen behind relays %d times, other feeders %d times\n    ", w.shape, r.hops, r.relayed, r.changes)
+	}
 	fmt.Fprintf(&b, "longest time between acknowledged writes %v, copies seen missing %d times", w.h.mu.gap, w.mu.hollow)
 	return b.String()
 }

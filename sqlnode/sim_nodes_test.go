@@ -195,6 +195,11 @@ func (s *simulation) tryStart(id string, join ...string) (*simNode, error) {
 			return nil, err
 		}
 	}
+	if s.plant.believing {
+		if n.repl.feeder, err = replica.NewFeeder(replica.FeederConfig{Source: believing{replicas.NewSource(n.groups, n.repl.set, n.repl.follower), n.repl}, Log: n.cfg.Log}); err != nil {
+			return nil, err
+		}
+	}
 	var running context.Context
 	running, n.stop = context.WithCancel(context.Background())
 	n.life, n.gone = context.WithCancel(context.Background())

@@ -25,6 +25,7 @@ func TestSimulationFinds(t *testing.T) {
 		{"bounds that are not kept", 0, "", 300 * time.Millisecond, simPlant{young: true}, []string{"isolation", "deafness", "freeze"}, late},
 		{"freshness from the primary's wall clock", 2, "r1", 300 * time.Millisecond, simPlant{theirs: true}, []string{"isolation", "deafness", "streams held"}, late},
 		{"replicas whose feeders don't ask the voters", 2, "feeder", 300 * time.Millisecond, simPlant{unasked: true}, []string{"cut from voters"}, late},
+		{"relays that don't ask their feeders", 3, "", 300 * time.Millisecond, simPlant{believing: true}, []string{"replicas apart"}, late},
 		{"one clock that stands still with the machine", 2, "r1", time.Second, simPlant{standing: true}, []string{"suspension"}, late},
 		{"bookmarks that are not looked at", 0, "", 0, simPlant{unmarked: true}, []string{"isolation", "deafness"}, []string{"the bookmark had seen"}},
 		{"repeats that happen twice", 0, "", 0, simPlant{unkeyed: true}, []string{"freeze", "isolation", "kill"}, []string{"more than once", "not linearizable"}},
@@ -40,8 +41,12 @@ func TestSimulationFinds(t *testing.T) {
 				if sites {
 					clients = 0
 				}
+				shape := simShape{}
+				if c.replicas > 0 && (c.plant.believing || seed%2 == 0) {
+					shape = simShape{1, 1 + int(seed/2%2)}
+				}
 				synctest.Test(t, func(t *testing.T) {
-					w := newSimWorld(t, simOptions{seed: seed, nodes: 3, replicas: c.replicas, clients: clients, sites: sites, lasts: 20 * time.Second, faults: true, only: c.only, aim: c.aim, weak: c.weak, plant: c.plant})
+					w := newSimWorld(t, simOptions{seed: seed, nodes: 3, replicas: c.replicas, shape: shape, clients: clients, sites: sites, lasts: 20 * time.Second, faults: true, only: c.only, aim: c.aim, weak: c.weak, plant: c.plant})
 					for _, wrong := range w.run() {
 						first, _, _ := strings.Cut(wrong, "\n")
 						for _, want := range c.want {

@@ -21,6 +21,7 @@ var (
 	simRun      = flag.Duration("sim.run", 4*time.Minute, "virtual time of one run of TestSimulation at most")
 	simNodes    = flag.Int("sim.nodes", 0, "nodes of TestSimulation; 0 for 3 to 5, by the seed")
 	simReplicas = flag.Int("sim.replicas", -1, "nodes of TestSimulation that never vote; -1 for 0 to 3, by the seed")
+	simRelaying = flag.Int("sim.relays", -1, "whether TestSimulation has relays with few nodes: 0, 1, or -1 for by the seed")
 	simSites    = flag.Int("sim.sites", -1, "whether TestSimulation has conflict-free tables: 0, 1, or -1 for by the seed")
 	simOnly     = flag.String("sim.only", "", "faults of TestSimulation, by name, with commas between; all if empty")
 	simLogs     = flag.String("sim.log", "", "directory for the logs of all nodes, a file for each test")
@@ -61,13 +62,17 @@ func TestSimulation(t *testing.T) {
 		if replicas < 0 {
 			replicas = int(seed / 3 % 4)
 		}
-		t.Logf("seed %d: %d nodes and %d replicas for %v", seed, nodes, replicas, lasts)
+		shape := simShape{}
+		if rng := rand.New(rand.NewPCG(seed, 2)); *simRelaying > 0 || *simRelaying < 0 && rng.IntN(4) > 0 {
+			shape = shape.chance(rng)
+		}
+		t.Logf("seed %d: %d nodes and %d replicas for %v; relays %v", seed, nodes, replicas, lasts, shape)
 		var only []string
 		if *simOnly != "" {
 			only = strings.Split(*simOnly, ",")
 		}
 		synctest.Test(t, func(t *testing.T) {
-			w := newSimWorld(t, simOptions{seed: seed, nodes: nodes, replicas: replicas, clients: 6 + replicas, sites: *simSites > 0 || *simSites < 0 && seed%2 == 0, only: only, lasts: lasts, faults: true})
+			w := newSimWorld(t, simOptions{seed: seed, nodes: nodes, replicas: replicas, shape: shape, clients: 6 + replicas, sites: *simSites > 0 || *simSites < 0 && seed%2 == 0, only: only, lasts: lasts, faults: true})
 			for _, wrong := range w.run() {
 				t.Errorf("seed %d: %s", seed, wrong)
 			}

@@ -24,6 +24,7 @@ type simPlant struct {
 	theirs      bool // copies are as old as the primary's wall clock says
 	standing    bool // a clock that stands still with the machine is the only one
 	unasked     bool // those that feed replicas don't ask the voters
+	believing   bool // relays don't ask those that feed them
 	torn        bool // what belongs together is sent by two requests
 	forgetful   bool // conflict-free tables are on disk a moment after they are acknowledged
 	unsynced    bool // disks say that they have synced, and have not
@@ -33,7 +34,8 @@ type simPlant struct {
 type simOptions struct {
 	seed     uint64
 	nodes    int
-	replicas int // nodes beside them that never vote
+	replicas int      // nodes beside them that never vote
+	shape    simShape // of the trees by which those and others are fed
 	clients  int
 	lasts    time.Duration
 	faults   bool
@@ -66,6 +68,7 @@ type simWorld struct {
 		replacing bool
 		replaced  int
 		hollow    int
+		relays    simRelays
 	}
 }
 
@@ -74,12 +77,14 @@ func newSimWorld(t *testing.T, o simOptions) *simWorld {
 	w.mu.rng = rand.New(rand.NewPCG(o.seed, 1))
 	w.mu.busy, w.mu.removing, w.mu.cuts, w.mu.done = map[string]bool{}, map[string]bool{}, map[[2]string]int{}, map[string]int{}
 	w.mu.held = map[[2]string]int{}
+	w.mu.relays.shapes, w.mu.relays.feeders = map[string]simShape{}, map[string]string{}
 	w.s.inMemory()
 	w.s.log, w.s.ill, w.s.plant = simLog(t), o.plant.unsynced, o.plant
 	w.s.tune = func(cfg *Config) {
 		cfg.CheckpointBytes, cfg.CheckpointAge = 1<<20, 2*time.Second
 		cfg.LTXBytes, cfg.LTXAge, cfg.LTXRetention = 1<<20, 5*time.Second, 20*time.Second
 		cfg.IdleClose = 3 * time.Second
+		cfg.feedTree = w.feedTree(cfg.NodeID)
 		if o.far {
 			cfg.HeartbeatTimeout = 2 * time.Second
 		}
@@ -249,6 +254,7 @@ func (w *simWorld) watch(ctx context.Context) {
 					w.mu.Unlock()
 				}
 			}
+			w.watchRelays(n)
 			w.tend(n)
 		}
 		pause(ctx, 250*time.Millisecond)

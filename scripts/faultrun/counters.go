@@ -130,7 +130,7 @@ func (r *run) increment(ctx context.Context, place int, rng *rand.Rand) {
 
 // tablesOf is what a node's own copy has of the conflict-free tables.
 func tablesOf(ctx context.Context, m *member, tenant string) (map[string]string, map[string]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, copyMax)
 	defer cancel()
 	results, meta, err := m.client.Exec(ctx, tenant, &wire.Request{Consistency: wire.Weak, MaxStaleness: wire.AnyStaleness, Batch: true,
 		Statements: []wire.Statement{{SQL: `SELECT k, n FROM counter ORDER BY k`}, {SQL: `SELECT k, v, at FROM newest ORDER BY k`}}})
@@ -153,7 +153,7 @@ func tablesOf(ctx context.Context, m *member, tenant string) (map[string]string,
 
 // settleCounters waits until the conflict-free tables are the same everywhere, and judges the counters.
 func (r *run) settleCounters(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleMax)
+	ctx, cancel := context.WithTimeout(ctx, r.bound(settleMax))
 	defer cancel()
 	for _, t := range r.tenants {
 		var values map[string]int64
@@ -175,7 +175,7 @@ func (r *run) settleCounters(ctx context.Context) {
 			return nil
 		})
 		if err != nil {
-			r.h.complain("conflict-free tables", "tenant %s: they are not equal on all nodes %s after the last fault: %v", t, settleMax, err)
+			r.h.complain("conflict-free tables", "tenant %s: they are not equal on all nodes %s after the last fault: %v", t, r.bound(settleMax), err)
 			continue
 		}
 		r.counters.mu.Lock()

@@ -1,6 +1,6 @@
 // Command faultrun runs a cluster of real processes under faults, and checks that what its clients were told is as if there had been one copy.
 //
-//	scripts/fault-run [--duration 10m] [--nodes 3] [--replicas 1] [--replace=false] [--seed N] [--quick] [--keep-going] [--faults LIST] [--planted FAULT]
+//	scripts/fault-run [--duration 10m] [--nodes 3] [--replicas 1] [--replace=false] [--seed N] [--quick] [--keep-going] [--patience N] [--faults LIST] [--planted FAULT]
 //
 // Clients on every node write and read strongly, over HTTP; a history of all they sent and heard is kept. Meanwhile nodes are killed
 // (kill -9), all at once too, paused, restarted in order, cut off from each other both ways and one way, cut off and killed, and leadership is moved; a node without a vote has

@@ -19,7 +19,8 @@ type injector struct {
 	h   *history
 	say func(format string, args ...any)
 	// poke sends reads to a place whose node is paused, until a time.
-	poke func(ctx context.Context, place int, until time.Time)
+	poke     func(ctx context.Context, place int, until time.Time)
+	startMax time.Duration // of one node
 
 	// Starts, stops and kills in one place exclude each other.
 	nodes []sync.Mutex
@@ -32,8 +33,8 @@ type injector struct {
 	}
 }
 
-func newInjector(c *localcluster.Cluster, at *roster, h *history, say func(string, ...any), poke func(context.Context, int, time.Time)) *injector {
-	j := &injector{c: c, at: at, h: h, say: say, poke: poke, nodes: make([]sync.Mutex, at.size)}
+func newInjector(c *localcluster.Cluster, at *roster, h *history, say func(string, ...any), poke func(context.Context, int, time.Time), startMax time.Duration) *injector {
+	j := &injector{c: c, at: at, h: h, say: say, poke: poke, startMax: startMax, nodes: make([]sync.Mutex, at.size)}
 	j.mu.cuts = make(map[[2]string]int)
 	return j
 }
@@ -155,7 +156,7 @@ func (j *injector) down(i int, wait func(), end func(*localcluster.Node)) {
 	j.alive(n)
 	end(n)
 	wait()
-	ctx, cancel := context.WithTimeout(context.Background(), nodeStartMax)
+	ctx, cancel := context.WithTimeout(context.Background(), j.startMax)
 	defer cancel()
 	if err := n.Start(ctx); err != nil {
 		j.h.complain("process", "start node %s again: %v", n.ID, err)

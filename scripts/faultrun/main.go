@@ -19,6 +19,7 @@ import (
 
 	"github.com/nearsql/nearsql/scripts/localcluster"
 	"github.com/nearsql/nearsql/tenant"
+	"github.com/nearsql/nearsql/wire"
 )
 
 func main() {
@@ -48,6 +49,7 @@ type run struct {
 	seed     uint64
 	planted  string // --planted
 	goOn     bool   // --keep-going
+	patience int    // --patience
 	replace  bool   // voters for good
 	binary   string
 	weights  weights
@@ -84,6 +86,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	flags.Uint64Var(&r.seed, "seed", 0, "`SEED` of faults and of what clients do (default: one that is printed)")
 	quick := flags.Bool("quick", false, "a run of 45 seconds in all")
 	flags.BoolVar(&r.goOn, "keep-going", false, "go on when a fault has been found")
+	flags.IntVar(&r.patience, "patience", 1, "multiply by `N` how long what has to come may take: for machines that are slow, or busy")
 	only := flags.String("faults", "", "only the faults of this `LIST`: kill,kill all,pause,cut,cut one way,isolate,deafen,move leadership,restart,kill apart")
 	planted := flags.String("planted", "", "plant a `FAULT` ("+strings.Join(plants, ", ")+") and succeed if it is found")
 	if err := flags.Parse(args); err != nil {
@@ -94,9 +97,11 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch {
 	case o.Binary == "" || flags.NArg() > 0:
-		return errors.New("usage: fault-run [--duration D] [--nodes N] [--replicas N] [--replace=false] [--seed N] [--quick] [--plain] [--keep-going] [--faults LIST] [--planted FAULT]; run it by scripts/fault-run")
+		return errors.New("usage: fault-run [--duration D] [--nodes N] [--replicas N] [--replace=false] [--seed N] [--quick] [--plain] [--keep-going] [--patience N] [--faults LIST] [--planted FAULT]; run it by scripts/fault-run")
 	case *planted != "" && !slices.Contains(plants, *planted):
 		return fmt.Errorf("--planted %s: there are %s", *planted, strings.Join(plants, ", "))
+	case r.patience < 1:
+		return errors.New("--patience must be 1 at least")
 	case *voters < 1 || *replicas < 0:
 		return errors.New("--nodes must be 1 at least, and --replicas 0")
 	}
@@ -163,7 +168,7 @@ var plants = []string{plantedStale, plantedBound, plantedIncrement}
 
 // begin starts the cluster and makes the tenants.
 func (r *run) begin(ctx context.Context) (err error) {
-	starting, cancel := context.WithTimeout(ctx, nodeStartMax)
+	starting, cancel := context.WithTimeout(ctx, r.bound(nodeStartMax))
 	defer cancel()
 	if err := r.c.Start(starting); err != nil {
 		return err
@@ -175,14 +180,28 @@ func (r *run) begin(ctx context.Context) (err error) {
 	at := r.roster.at(0)
 	for i := range tenantCount {
 		t := fmt.Sprintf("fault-%d", i+1)
-		if _, err := at.client.CreateTenant(starting, t, tenant.CreateOptions{}); err != nil {
+		if err := r.c.Await(starting, func() error {
+			_, err := at.client.CreateTenant(starting, t, tenant.CreateOptions{})
+			if we := (*wire.Error)(nil); errors.As(err, &we) && we.Code == wire.CodeTenantExists {
+				return nil // by an answer that was lost
+			}
+			return err
+		}); err != nil {
 			return fmt.Errorf("create tenant %s: %w", t, err)
 		}
-		if _, err := at.client.Place(starting, t, tenant.Placement{Replicas: tenant.ReplicasAll}); err != nil {
+		if err := r.c.Await(starting, func() error {
+			_, err := at.client.Place(starting, t, tenant.Placement{Replicas: tenant.ReplicasAll})
+			return err
+		}); err != nil {
 			return fmt.Errorf("place tenant %s: %w", t, err)
 		}
-		for _, sql := range slices.Concat(schema, clockSchema, counterSchema) {
-			if _, _, err := at.client.Query(starting, t, sql); err != nil {
+		for n, sql := range slices.Concat(schema, clockSchema, counterSchema) {
+			// Another primary may be elected meanwhile, on a busy machine.
+			once := &wire.Request{Statements: []wire.Statement{{SQL: sql}}, IdempotencyKey: fmt.Sprintf("begin-%d-%d", i, n)}
+			if err := r.c.Await(starting, func() error {
+				_, _, err := at.client.Exec(starting, t, once)
+				return err
+			}); err != nil {
 				return fmt.Errorf("tenant %s: %s: %w", t, sql, err)
 			}
 		}
@@ -202,7 +221,7 @@ func (r *run) trouble(ctx context.Context) error {
 	}
 	places := r.roster.size
 	count := usersPerNode * places
-	j := newInjector(r.c, r.roster, r.h, r.say, func(ctx context.Context, node int, until time.Time) { newUser(count+node, node).poke(ctx, until) })
+	j := newInjector(r.c, r.roster, r.h, r.say, func(ctx context.Context, node int, until time.Time) { newUser(count+node, node).poke(ctx, until) }, r.bound(nodeStartMax))
 	list := plan(rand.New(rand.NewPCG(r.seed, 0)), r.weights, places, r.duration)
 	working, stop := context.WithCancel(ctx)
 	defer stop()
@@ -240,7 +259,7 @@ func (r *run) trouble(ctx context.Context) error {
 	j.allAlive()
 	final, err := r.settle(ctx)
 	if err != nil {
-		r.h.complain("service", "the cluster does not serve %s after the last fault: %v", settleMax, err)
+		r.h.complain("service", "the cluster does not serve %s after the last fault: %v", r.bound(settleMax), err)
 		return nil
 	}
 	all := r.h.all()

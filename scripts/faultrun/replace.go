@@ -32,7 +32,7 @@ func (r *run) replaceNodes(ctx context.Context, j *injector) {
 }
 
 func (r *run) replaceOne(ctx context.Context, j *injector) error {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceMax)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.bound(replaceMax))
 	defer cancel()
 	var g localcluster.Group
 	if err := r.c.Await(late, func() (err error) {

@@ -22,9 +22,15 @@ import (
 // settleMax bounds how long the cluster may take to serve and agree once there are no more faults.
 const settleMax = time.Minute
 
+// copyMax bounds one reading of all that a node has.
+const copyMax = 30 * time.Second
+
+// bound is a bound of what has to come, on this machine.
+func (r *run) bound(d time.Duration) time.Duration { return time.Duration(r.patience) * d }
+
 // settle waits until every node answers strong reads of every tenant, and what it answers is what all answer. It returns the keys that there are.
 func (r *run) settle(ctx context.Context) (map[key]state, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleMax)
+	ctx, cancel := context.WithTimeout(ctx, r.bound(settleMax))
 	defer cancel()
 	final := make(map[key]state)
 	for _, t := range r.tenants {
@@ -62,7 +68,7 @@ func (r *run) settle(ctx context.Context) (map[key]state, error) {
 
 // contents is all that a tenant has, by a strong read: of "list KEY" and "register KEY".
 func contents(ctx context.Context, c *client.Client, tenant string) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, copyMax)
 	defer cancel()
 	results, _, err := c.Exec(ctx, tenant, &wire.Request{Consistency: wire.Strong, Stream: true,
 		Statements: []wire.Statement{{SQL: `SELECT 'list ' || k, v FROM list UNION ALL SELECT 'register ' || k, v FROM register`}}})

@@ -38,7 +38,7 @@ func command(t *testing.T, dir, stdin string, args ...string) ran {
 
 func commandWith(t *testing.T, dir, stdin string, env []string, args ...string) ran {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soonMax)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir = dir
@@ -54,6 +54,7 @@ func commandWith(t *testing.T, dir, stdin string, env []string, args ...string) 
 
 // TestCommands runs the verbs of the command line against a node.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	dir := t.TempDir()
 	run := func(stdin string, args ...string) ran {
@@ -167,6 +168,7 @@ func TestCommands(t *testing.T) {
 
 // TestWhoMayConnect starts nodes that must not start, or must not be open.
 func TestWhoMayConnect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"--listen", "0.0.0.0:0"},
@@ -197,7 +199,8 @@ func TestWhoMayConnect(t *testing.T) {
 
 // TestQuickstart runs the README's first command.
 func TestQuickstart(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "run", "./scripts/quickstart")
 	cmd.Dir = "../.."

@@ -43,7 +43,7 @@ func TestClusterScrub(t *testing.T) {
 		return int64(at), err
 	}
 	for _, id := range m.ids() {
-		eventually(t, 30*time.Second, "all rows are in the base of "+id, func() error {
+		eventually(t, soonMax, "all rows are in the base of "+id, func() error {
 			n1.mustRows("busy", "UPDATE a SET v=v WHERE id=1") // so that there are checkpoints
 			_, err := marker(id)
 			return err

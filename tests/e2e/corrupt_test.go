@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nearsql/nearsql/sqlnode/client"
 	"github.com/nearsql/nearsql/wire"
@@ -42,7 +41,7 @@ func prepare(t *testing.T, settled bool, flags ...string) prepared {
 		p.pages[table] = n.one("hurt", "SELECT rootpage FROM sqlite_schema WHERE name=?", wire.Text(table)).Int()
 	}
 	if settled {
-		eventually(t, 30*time.Second, "all changes are in the bases", func() error {
+		eventually(t, soonMax, "all changes are in the bases", func() error {
 			for _, table := range []string{"a", "b"} {
 				b, err := os.ReadFile(p.base(n.dir))
 				if err == nil && !bytes.Contains(b, []byte("marker-hurt-"+table)) {
@@ -56,7 +55,7 @@ func prepare(t *testing.T, settled bool, flags ...string) prepared {
 		})
 		checkpoints := n.metric("nearsql_checkpoints_total")
 		n.mustRows("well", "CREATE TABLE later(id INTEGER)")
-		eventually(t, 30*time.Second, "another checkpoint", func() error {
+		eventually(t, soonMax, "another checkpoint", func() error {
 			if n.metric("nearsql_checkpoints_total") <= checkpoints {
 				return fmt.Errorf("none")
 			}
@@ -155,6 +154,7 @@ func (n *node) wantNoStart(t *testing.T, words ...string) {
 }
 
 func TestCorruptBase(t *testing.T) {
+	t.Parallel()
 	p := prepare(t, true, hasty...)
 	rest := func(t *testing.T, n *node) {
 		t.Helper()
@@ -235,6 +235,7 @@ func TestCorruptBase(t *testing.T) {
 }
 
 func TestCorruptSegment(t *testing.T) {
+	t.Parallel()
 	flags := []string{"--checkpoint-age", "100ms"} // segments stay: they are compacted after an hour
 	p := prepare(t, true, flags...)
 	segment := func(n *node) string { // one with rows of the table b of the tenant hurt
@@ -328,6 +329,7 @@ func TestCorruptSegment(t *testing.T) {
 }
 
 func TestCorruptState(t *testing.T) {
+	t.Parallel()
 	p := prepare(t, true, hasty...)
 	for _, c := range []struct {
 		what, file string
@@ -362,6 +364,7 @@ func TestCorruptState(t *testing.T) {
 }
 
 func TestCorruptLog(t *testing.T) {
+	t.Parallel()
 	p := prepare(t, false) // all of it is in the log alone
 	log := func(n *node) (path string, b []byte, used int64) {
 		path = n.file("groups/2/raft/log/*.wal")

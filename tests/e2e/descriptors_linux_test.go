@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +37,7 @@ func (n *node) allowFiles(files func(open int) uint64) {
 // TestDescriptors takes all file descriptors from a node: what needs one is refused as OVERLOADED, or waits for a connection; what has what it
 // needs goes on, writes and their log too; and when there are some again everything is as before.
 func TestDescriptors(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, hasty...)
 	const cold = 12
 	name := func(i int) string { return fmt.Sprintf("cold-%d", i) }
@@ -119,7 +119,7 @@ func TestDescriptors(t *testing.T) {
 	}
 	n.allowFiles(func(int) uint64 { return 1000 })
 	for i := range cold {
-		eventually(t, 20*time.Second, name(i)+" answers", func() error {
+		eventually(t, soonMax, name(i)+" answers", func() error {
 			_, err := n.rows(name(i), "INSERT INTO t VALUES(9)")
 			return err
 		})
@@ -144,6 +144,7 @@ func TestDescriptors(t *testing.T) {
 
 // TestFewDescriptors runs a node with a small limit: it says that it keeps fewer tenants open, and serves many, one after the other.
 func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, hasty...)
 	n.files = 300
 	n.start()
@@ -158,7 +159,7 @@ func TestFewDescriptors(t *testing.T) {
 	}
 	for round := range 3 {
 		for i := range tenants {
-			eventually(t, 20*time.Second, "a write", func() error {
+			eventually(t, soonMax, "a write", func() error {
 				_, err := n.rows(fmt.Sprintf("t-%d", i), "INSERT INTO t VALUES(1)")
 				return err
 			})

@@ -73,6 +73,7 @@ func fill(t *testing.T, dir string, left int64) (free func()) {
 // TestDiskFull fills the disk under a node: writes are refused and reads go on, and writes go on
 // when there is room again.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, 160)
 	flags := append([]string{"--min-free-space", "24MiB"}, hasty...)
 	n := nodeIn(t, filepath.Join(disk, "data"), flags...)
@@ -96,7 +97,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	refused := func() {
 		t.Helper()
-		eventually(t, 20*time.Second, "writes are refused", func() error {
+		eventually(t, soonMax, "writes are refused", func() error {
 			err := write()
 			if codeOf(err) != wire.CodeDiskFull {
 				return fmt.Errorf("got %w", err)
@@ -106,7 +107,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	goesOn := func() {
 		t.Helper()
-		eventually(t, 20*time.Second, "writes go on", write)
+		eventually(t, soonMax, "writes go on", write)
 		check()
 	}
 	for range 50 {
@@ -152,7 +153,7 @@ func TestDiskFull(t *testing.T) {
 		wg.Go(func() {
 			for i := int64(0); ctx.Err() == nil; i++ {
 				id := 1_000_000*(c+1) + i
-				late, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				late, cancel := context.WithTimeout(context.Background(), soonMax)
 				_, _, err := node.Query(late, "full", "INSERT INTO t VALUES(?, randomblob(20000))", wire.Integer(id))
 				cancel()
 				if err == nil {
@@ -165,7 +166,7 @@ func TestDiskFull(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, 10*time.Second, "some writes", func() error {
+	eventually(t, soonMax, "some writes", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(acked) < 20 {
@@ -205,7 +206,7 @@ func TestDiskFull(t *testing.T) {
 	if got := n.one("full", "PRAGMA integrity_check"); got.Str() != "ok" {
 		t.Errorf("integrity_check: %s", got)
 	}
-	eventually(t, 20*time.Second, "writes go on", write)
+	eventually(t, soonMax, "writes go on", write)
 }
 
 func lastLine(s string) string {

@@ -38,6 +38,7 @@ func show(rows [][]wire.Value) string {
 
 // TestSQLite uses what SQLite has, over the API, and again after a kill.
 func TestSQLite(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, hasty...)
 	n.create("f")
 	do := func(sql string) string {
@@ -156,6 +157,7 @@ func TestSQLite(t *testing.T) {
 
 // TestValues sends values there and back, in each form of the API.
 func TestValues(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	n.create("v")
 	n.mustRows("v", "CREATE TABLE t(id INTEGER PRIMARY KEY, v ANY) STRICT")
@@ -256,6 +258,7 @@ func TestValues(t *testing.T) {
 
 // TestStream reads an answer of any length as lines, while the tenant is written to.
 func TestStream(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	n.create("s")
 	n.mustRows("s", "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)")

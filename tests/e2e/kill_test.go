@@ -61,7 +61,7 @@ func (c *crash) load(ctx context.Context) (wait func()) {
 	for _, w := range c.writers {
 		wg.Go(func() {
 			do := func(r *wire.Request) (int64, wire.Meta, error) {
-				late, cancel := context.WithTimeout(context.Background(), time.Minute)
+				late, cancel := context.WithTimeout(context.Background(), soonMax)
 				defer cancel()
 				return execute(late, node, w.tenant, r)
 			}
@@ -101,7 +101,7 @@ func execute(ctx context.Context, node *client.Client, name string, r *wire.Requ
 // check compares every tenant with what its clients know, and settles what they don't.
 func (c *crash) check(whole bool) {
 	c.t.Helper()
-	defer c.n.watchdog(15 * time.Second)()
+	defer c.n.watchdog(startMax)()
 	for _, name := range c.tenants {
 		if got := c.n.one(name, "PRAGMA integrity_check"); got.Str() != "ok" {
 			c.t.Fatalf("tenant %s: integrity_check: %s", name, got)
@@ -357,6 +357,7 @@ func modified(path string) (t time.Time) {
 
 // TestKill kills the node again and again, at any moment of its life.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	n := *rounds
 	if n == 0 {
 		n = 36
@@ -423,6 +424,7 @@ func TestKill(t *testing.T) {
 // TestFreshAfterStart asks at once after a start that has much of the log to go through: no answer may be of a
 // state before the log's end.
 func TestFreshAfterStart(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	n.create("t")
 	n.mustRows("t", "CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
@@ -451,6 +453,7 @@ func TestFreshAfterStart(t *testing.T) {
 
 // TestTerminate stops the node in order, under load: what it has begun is answered.
 func TestTerminate(t *testing.T) {
+	t.Parallel()
 	times := 3
 	if *long {
 		times = 20
@@ -463,7 +466,7 @@ func TestTerminate(t *testing.T) {
 			wait := c.load(ctx)
 			// A stream whose first row is here is surely under way.
 			a, err := c.n.Do(t.Context(), c.tenants[0], &wire.Request{Statements: []wire.Statement{{
-				SQL: `WITH RECURSIVE c(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM c WHERE i<300000) SELECT i, zeroblob(100) FROM c`}}})
+				SQL: `WITH RECURSIVE c(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM c WHERE i<80000) SELECT i, zeroblob(100) FROM c`}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -480,7 +483,7 @@ func TestTerminate(t *testing.T) {
 				rows++
 			}
 			a.NextStatement()
-			if a.Err() != nil || rows != 300000 {
+			if a.Err() != nil || rows != 80000 {
 				t.Errorf("the stream that was under way ended after %d rows: %v", rows, a.Err())
 			}
 			if code := <-stopped; code != 0 {
@@ -550,7 +553,7 @@ func newImportWriter(t *testing.T, rng *rand.Rand) *importWriter {
 
 func (w *importWriter) run(ctx context.Context, node *client.Client) {
 	for ctx.Err() == nil {
-		late, cancel := context.WithTimeout(context.Background(), time.Minute)
+		late, cancel := context.WithTimeout(context.Background(), soonMax)
 		err := w.step(late, node)
 		cancel()
 		if err == nil {
@@ -676,7 +679,7 @@ func (w *importWriter) check(n *node) {
 		}
 	}
 	// What is left of an import that was cut short is removed.
-	eventually(w.t, 20*time.Second, "removing the rests of imports", func() error {
+	eventually(w.t, soonMax, "removing the rests of imports", func() error {
 		st, err := n.status()
 		if err == nil && st.Tenants != total {
 			err = fmt.Errorf("the node has %d tenants, and lists %d", st.Tenants, total)
