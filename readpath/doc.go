@@ -10,6 +10,7 @@
 //   - Primary and voters are no exception: a deposed primary's questions are not confirmed, so its copies age ([Prober]).
 //   - [Decide] is pure. A weak read is served only where the copy is fresh as of no earlier than the read's start less its bound, and
 //     contains its bookmark; else it waits, goes to another node, or is refused: never served silently.
+//   - [ChooseWay] is pure too: a strong read on a copy that follows goes the way that was quicker lately, by index or forwarded. Both are linearizable.
 //
 // The package knows positions and freshness, not SQL: sqlnode gathers the [Facts], runs the read where Decide says, and forwards.
 // Package replica has the streams that copies follow, and the marks that say what a copy contains. DESIGN.md argues why a bound holds.

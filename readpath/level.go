@@ -32,7 +32,7 @@ func (c Consistency) String() string {
 	return fmt.Sprintf("consistency(%d)", uint8(c))
 }
 
-// OnStale is what becomes of a weak read whose bound or bookmark this node can't meet.
+// OnStale is what becomes of a read that this node's copy is too old for: of a weak one's bound or bookmark, or of a strong one.
 type OnStale uint8
 
 const (

@@ -70,6 +70,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	if n.copies != nil {
 		registerCopies(m.registry, n)
 		registerReplicas(m.registry, n)
+		n.repl.strong.register(m.registry)
 	}
 	return m
 }

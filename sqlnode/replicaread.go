@@ -38,11 +38,14 @@ func level(req *wire.Request) (readpath.Level, error) {
 	return l, nil
 }
 
-// readReplica runs a request that only reads on a copy that follows, as readpath.Decide says.
+// readReplica runs a request that only reads on a copy that follows, as readpath.Decide says; a strong one as readpath.ChooseWay does.
 func (n *Node) readReplica(ctx context.Context, name string, r *resident, req *wire.Request, sink wire.Sink) (engine.Executed, age, error) {
 	lv, err := level(req)
 	if err != nil {
 		return engine.Executed{}, age{}, err
+	}
+	if lv.Consistency == readpath.Strong {
+		return n.readStrong(ctx, name, r, req, sink, lv)
 	}
 	start, _ := n.ticks.Now()
 	began := time.Now()
@@ -96,7 +99,7 @@ func (n *Node) serveReplica(ctx context.Context, name string, r *resident, req *
 	}
 	seen := &seenSink{Sink: sink}
 	x, err := n.engine.Execute(ctx, r.Tenant, confirmed{}, req, seen)
-	if err != nil && !seen.any && (isMissing(err) || isCode(err, wire.CodeStale) || isCode(err, wire.CodeCorrupt) || isCode(err, wire.CodeNotPrimary)) {
+	if err != nil && !seen.any && (req.Consistency != wire.Strong && isMissing(err) || isCode(err, wire.CodeStale) || isCode(err, wire.CodeCorrupt) || isCode(err, wire.CodeNotPrimary)) {
 		err = away(err)
 	}
 	return x, age{d.Staleness, tables}, err

@@ -24,6 +24,7 @@ type replicator struct {
 	follower *replica.Follower
 	feeder   *replica.Feeder
 	demand   *readpath.Demand
+	strong   *strongWays
 	started  time.Time
 	wake     chan struct{}
 
@@ -48,7 +49,7 @@ const (
 )
 
 func newReplicator(n *Node, cfg *Config, budget *pagestore.Budget, dir string) (*replicator, error) {
-	r := &replicator{n: n, demand: readpath.NewDemand(readpath.DemandConfig{}), started: cfg.Now(), wake: make(chan struct{}, 1)}
+	r := &replicator{n: n, demand: readpath.NewDemand(readpath.DemandConfig{}), strong: newStrongWays(), started: cfg.Now(), wake: make(chan struct{}, 1)}
 	r.mu.asked = map[tenant.ID]struct{}{}
 	var err error
 	r.set, err = replicas.New(replicas.Config{
