@@ -4,135 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/nearsql/nearsql/wire"
 	"github.com/nearsql/nearsql/wire/stream"
 	"github.com/nearsql/nearsql/wire/txn"
 )
-
-// read takes what the feeder sends. What is not data of a tenant is dealt with at once, however much waits to be applied.
-func (l *link) read(ctx context.Context, conn net.Conn) error {
-	r := stream.NewReader(conn)
-	for {
-		_ = conn.SetReadDeadline(time.Now().Add(l.f.cfg.Timing.Dead))
-		f, err := r.Next()
-		if err != nil {
-			return fmt.Errorf("feeder %s: %w", l.node, err)
-		}
-		switch f := f.(type) {
-		case stream.Hello, stream.Heartbeat:
-			continue
-		case stream.Error:
-			return fmt.Errorf("feeder %s ended the stream: %v: %q", l.node, f.Code, f.Text)
-		case stream.Probed:
-			if err := l.answered(f); err != nil {
-				return err
-			}
-			continue
-		case stream.Heads:
-			l.heads(f)
-			continue
-		case stream.Txn:
-			err = l.spend(len(f.Entry))
-		case stream.LTX:
-			err = l.spend(len(f.Data))
-		case stream.Snapshot:
-			err = l.spend(len(f.Data))
-		case stream.Enter, stream.Joined, stream.Through, stream.Left, stream.Gone:
-		default:
-			return l.refuse(nil, "a feeder has no %q to send", f.Type())
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case l.inbox <- f:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (l *link) refuse(s *sub, format string, args ...any) error {
-	e := &RefusedError{Feeder: l.node, Reason: fmt.Sprintf(format, args...)}
-	if s != nil {
-		e.Tenant = s.t.id
-	}
-	return e
-}
-
-// spend counts data against the window.
-func (l *link) spend(n int) error {
-	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	l.window -= int64(n)
-	if l.window < 0 {
-		return l.refuse(nil, "it sent %d bytes more than it may", -l.window)
-	}
-	return nil
-}
-
-// done gives bytes of the window back.
-func (l *link) done(n int) {
-	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	l.doneLocked(n)
-}
-
-func (l *link) doneLocked(n int) {
-	if l.taken += int64(n); l.taken > int64(l.f.cfg.Window)/4 {
-		kick(l.wake)
-	}
-}
-
-func (l *link) heads(f stream.Heads) {
-	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	for _, h := range f.Heads {
-		if lane := l.lanes[h.Lane]; lane != nil {
-			lane.head = h.Index
-		}
-	}
-}
-
-// apply deals with what came, in the order in which it came.
-func (l *link) apply(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case f := <-l.inbox:
-			if err := l.applyFrame(ctx, f); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (l *link) applyFrame(ctx context.Context, f stream.Frame) error {
-	switch f := f.(type) {
-	case stream.Enter:
-		return l.enter(f)
-	case stream.Txn:
-		defer l.done(len(f.Entry))
-		return l.txn(ctx, f)
-	case stream.LTX:
-		return l.chunk(ctx, f.Slot, piece{ltx: true, min: f.Min, max: f.Max, flags: f.Chunk, data: f.Data})
-	case stream.Snapshot:
-		return l.chunk(ctx, f.Slot, piece{flags: f.Chunk, data: f.Data})
-	case stream.Joined:
-		return l.joined(f)
-	case stream.Through:
-		return l.through(f)
-	case stream.Left:
-		return l.left(f)
-	case stream.Gone:
-		l.gone(f)
-	}
-	return nil
-}
 
 // enter puts a tenant into a lane. It is not joined.
 func (l *link) enter(f stream.Enter) error {
@@ -152,10 +29,18 @@ func (l *link) enter(f stream.Enter) error {
 	lane := l.lanes[f.Lane]
 	switch {
 	case lane == nil:
-		lane = &laneIn{id: f.Lane, group: f.Group, hops: f.Hops, tail: newTail(f.Group, l.f.cfg.TailBytes), pairs: l.f.groupLocked(f.Group).pairs, tenants: make(map[wire.TenantID]*sub)}
+		lane = &laneIn{id: f.Lane, group: f.Group, hops: f.Hops, tail: newTail(f.Group, l.f.cfg.TailBytes), pairs: l.f.groupLocked(f.Group).pairs, tenants: make(map[wire.TenantID]*sub), double: make(map[*sub]struct{})}
 		l.lanes[f.Lane] = lane
 	case lane.group != f.Group || lane.hops != f.Hops:
 		return l.refuse(s, "lane %d is of group %d with %d hops, and now of %d with %d", f.Lane, lane.group, lane.hops, f.Group, f.Hops)
+	}
+	if s == t.next {
+		if s.lane != nil {
+			delete(s.lane.double, s)
+		}
+		s.lane, s.moved = lane, time.Now()
+		s.doubleLocked()
+		return nil
 	}
 	l.f.unjoinLocked(t)
 	if s.lane != nil && s.lane != lane {
@@ -167,9 +52,7 @@ func (l *link) enter(f stream.Enter) error {
 	}
 	s.lane, s.moved = lane, time.Now()
 	l.f.enteredLocked(s)
-	if t.back == nil {
-		l.f.scheduleLocked(t, s.moved.Add(l.f.cfg.Timing.Relax))
-	}
+	l.f.scheduleLocked(t, s.moved.Add(l.f.cfg.Timing.Relax))
 	return nil
 }
 
@@ -182,6 +65,9 @@ func (l *link) txn(ctx context.Context, f stream.Txn) error {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
 	s := l.slots[f.Slot]
+	if s != nil && l.installs[f.Slot] == nil {
+		s = l.freeLocked(f.Slot)
+	}
 	if s == nil {
 		return nil
 	}
@@ -197,11 +83,18 @@ func (l *link) txn(ctx context.Context, f stream.Txn) error {
 		return l.refuse(s, "an entry of group %d in a lane of group %d", h.Group, s.lane.group)
 	case l.installs[f.Slot] != nil:
 		return l.refuse(s, "an entry in the middle of a copy")
-	case f.Index <= t.known && s.joined:
-		return l.refuse(s, "entry %d after all up to %d", f.Index, t.known)
+	case s.joined && f.Index <= s.sentLocked():
+		return l.refuse(s, "entry %d after all up to %d", f.Index, s.sentLocked())
 	case f.Index <= t.known:
+		if err := s.seenLocked(f.Index, &h); err != nil {
+			l.unlikeLocked(s, err)
+		}
+		return nil
+	case len(s.ahead) > 0:
+		l.unlikeLocked(s, fmt.Errorf("entry %d without entry %d: %w", f.Index, s.ahead[0].Index, ErrMismatch))
 		return nil
 	}
+	cur := t.cur // whose lane those have it by that follow this node
 	t.busy = true
 	l.f.mu.Unlock()
 
@@ -209,17 +102,23 @@ func (l *link) txn(ctx context.Context, f stream.Txn) error {
 
 	l.f.mu.Lock()
 	l.f.doneLocked(t)
-	if t.ending || l.slots[f.Slot] != s {
-		return nil
+	if t.ending || t.cur != cur || cur == nil {
+		return nil // where the copy is, is looked at when it is followed again
 	}
 	if err != nil {
-		l.failedLocked(s, fmt.Errorf("entry %d: %w", f.Index, err))
+		if l.slots[f.Slot] == s {
+			l.unlikeLocked(s, fmt.Errorf("entry %d: %w", f.Index, err))
+		}
 		return nil
 	}
 	l.f.Stats.Txns.Add(1)
 	l.f.Stats.TxnBytes.Add(int64(len(f.Entry)))
 	t.known, t.last, s.moved = f.Index, f.Index, time.Now()
-	s.lane.tail.append(f.Index, f.Entry, &h)
+	if cur.lane != nil {
+		cur.lane.tail.append(f.Index, f.Entry, &h)
+	}
+	_, at := positions(f.Index, &h)
+	l.f.appliedLocked(s, at)
 	if applied.Departed {
 		// Marks of the group say nothing of it from here on; what its state was until then stays known.
 		l.f.detachLocked(t, true)
@@ -259,18 +158,38 @@ func (l *link) joined(f stream.Joined) error {
 	if s.lane == nil || s.joined || l.installs[f.Slot] != nil {
 		return l.refuse(s, "joined out of place")
 	}
-	l.f.mu.Unlock()
-	head := l.f.cfg.Sink.Head(t.id)
-	l.f.mu.Lock()
-	if l.slots[f.Slot] != s || s.lane == nil {
+	if s = l.freeLocked(f.Slot); s == nil {
 		return nil
 	}
-	if !samePosition(head.Head, f.Head) {
-		l.failedLocked(s, fmt.Errorf("it is at %+v, the feeder at %+v: %w", head.Head, f.Head, ErrMismatch))
+	at := s.at
+	if len(s.ahead) == 0 {
+		if at = l.f.headLocked(t).Head; l.slots[f.Slot] != s {
+			return nil
+		}
+	} else if err := s.missedLocked(f.Head.Index); err != nil {
+		l.unlikeLocked(s, err)
 		return nil
 	}
-	l.f.joinedLocked(s, f.Head.Index)
+	switch {
+	case !samePosition(at, f.Head):
+		l.unlikeLocked(s, fmt.Errorf("it is at %+v, the feeder at %+v: %w", at, f.Head, ErrMismatch))
+	case s == t.next:
+		l.f.arriveLocked(s, f.Head.Index)
+	default:
+		l.f.joinedLocked(s, f.Head.Index)
+	}
 	return nil
+}
+
+// freeLocked is the subscription of a slot once the Sink is not at work on its tenant for another feeder; nil if it has ended.
+func (l *link) freeLocked(slot stream.Slot) *sub {
+	for {
+		s := l.slots[slot]
+		if s == nil || !s.t.busy {
+			return s
+		}
+		l.f.mu.idle.Wait()
+	}
 }
 
 // through notes a mark: all before it has been applied.
@@ -283,6 +202,13 @@ func (l *link) through(f stream.Through) error {
 	}
 	if f.Index < lane.through {
 		return l.refuse(nil, "a mark of %d after one of %d", f.Index, lane.through)
+	}
+	for s := range lane.double {
+		if err := s.missedLocked(f.Index); err != nil && s.joined {
+			l.unlikeLocked(s, err)
+		} else if len(s.ahead) == 0 && s.t.next == nil {
+			delete(lane.double, s)
+		}
 	}
 	lane.through = f.Index
 	lane.marks++
@@ -299,6 +225,11 @@ func (l *link) left(f stream.Left) error {
 	lane := l.lanes[f.Lane]
 	if lane == nil {
 		return l.refuse(nil, "the end of lane %d, which it has not begun", f.Lane)
+	}
+	for s := range lane.double {
+		if s == s.t.next {
+			s.lane, s.moved = nil, time.Now()
+		}
 	}
 	for _, s := range lane.tenants {
 		l.f.unjoinLocked(s.t)
@@ -322,6 +253,11 @@ func (l *link) gone(f stream.Gone) {
 		return
 	}
 	t := s.t
+	if s == t.next {
+		l.f.refusedLocked(t, false)
+		l.f.mu.Unlock()
+		return
+	}
 	l.f.detachLocked(t, false)
 	left := f.Why == stream.GoneMoved || f.Why == stream.GoneDeleted
 	if left {

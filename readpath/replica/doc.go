@@ -10,7 +10,8 @@
 //   - A node that follows may feed others. It passes a mark on after it has applied it, and answers a question only by one that it
 //     sent itself after the question came. A ring of feeders makes nothing fresh, and breaks after 15 turns.
 //   - What a tenant's record does not allow a node to have, it is not sent, whatever it asks ([Source].Admit).
-//   - A tenant goes to a better feeder once the stream there is open, and back if it is not to be had from it.
+//   - A tenant goes to a better feeder by a second subscription, and leaves the one before once it is joined there: a move makes nothing staler. Of two feeders
+//     each must send what the other sent.
 //   - What a follower does is in proportion to what changed, not to the tenants that it follows.
 //   - A receiver that is slow, or stands still, costs a feeder a bounded amount of memory, and nobody time: what it misses in the [Tail]
 //     it gets again as LTX or a copy.

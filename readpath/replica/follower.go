@@ -69,7 +69,7 @@ type Follower struct {
 		links   map[string]*link
 		groups  map[wire.GroupID]*groupIn // never shrinks: there are tens of groups
 		due     dueHeap                   // tenants that the manager is to look at, by time
-		moving  int                       // tenants that have a back
+		moving  int                       // tenants that have a next
 		reseat  bool                      // who is asked for the indexes of groups is to be looked at
 		changed chan struct{}             // closed and replaced when a copy comes to contain more
 		idle    *sync.Cond                // a tenant is not busy any more
@@ -81,6 +81,8 @@ type groupIn struct {
 	tenants   int // that are known to be of it
 	pairs     *readpath.Pairs
 	asker     *link     // the voter that is asked because all tenants come by relays; nil for none
+	byVoter   bool      // a voter feeds a tenant, and is asked
+	asked     time.Time // when the newest question was sent, to whomever
 	confirmed time.Time // when the newest question was sent that was answered
 }
 
@@ -91,8 +93,8 @@ type followed struct {
 	policy uint32
 
 	cur *sub // where it is followed from; nil while that is nobody
-	// back is the link to the feeder that it had before it went to a better one: until it is joined there. nil otherwise.
-	back *link
+	// next is where it is followed from too, because that is better, until it is joined there. nil otherwise, and while cur is.
+	next *sub
 
 	due time.Time // when the manager looks at it
 	at  int       // place in Follower.mu.due; -1 for none
@@ -204,7 +206,6 @@ func (f *Follower) Unfollow(id wire.TenantID) {
 	for t.busy {
 		f.mu.idle.Wait()
 	}
-	f.arrivedLocked(t)
 	f.setGroupLocked(t, 0)
 	f.unscheduleLocked(t)
 	delete(f.mu.tenants, id)
@@ -268,6 +269,16 @@ func jitter(d time.Duration) time.Duration {
 func (f *Follower) announceLocked() {
 	close(f.mu.changed)
 	f.mu.changed = make(chan struct{})
+}
+
+// headLocked is where the Sink's copy is. It lets go of the lock meanwhile, and nobody else brings entries.
+func (f *Follower) headLocked(t *followed) Head {
+	t.busy = true
+	f.mu.Unlock()
+	head := f.cfg.Sink.Head(t.id)
+	f.mu.Lock()
+	f.doneLocked(t)
+	return head
 }
 
 // doneLocked says that the Sink is not at work on a tenant any more.

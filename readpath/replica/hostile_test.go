@@ -29,7 +29,10 @@ var (
 type memory struct {
 	mu       sync.Mutex
 	copies   map[wire.TenantID]readpathtest.State
-	hold     bool // Apply waits for the end of its stream
+	hold     bool          // Apply waits for the end of its stream
+	slow     time.Duration // of Apply
+	working  int           // calls of Apply under way
+	at       []uint64      // indexes that Apply was called with, while there is slow
 	diverged []error
 	gone     []stream.GoneCode
 }
@@ -52,8 +55,18 @@ func (m *memory) Apply(ctx context.Context, id wire.TenantID, index uint64, entr
 		<-ctx.Done()
 		return replica.Applied{}, ctx.Err()
 	}
+	if m.slow > 0 {
+		m.mu.Lock()
+		if m.working++; m.working > 1 {
+			m.diverged = append(m.diverged, fmt.Errorf("entry %d is applied beside another", index))
+		}
+		m.at = append(m.at, index)
+		m.mu.Unlock()
+		time.Sleep(m.slow)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.working = 0
 	after, err := m.copies[id].Next(index, entry)
 	if err != nil {
 		return replica.Applied{}, err

@@ -56,12 +56,24 @@ func (l *link) chunk(ctx context.Context, slot stream.Slot, p piece) error {
 		return nil
 	}
 	t := s.t
-	i := l.installs[slot]
 	first := p.flags&stream.ChunkFirst != 0
+	if first && t.next != nil && s != t.next {
+		l.f.stayLocked(t, true)
+		if s = l.freeLocked(slot); s == nil {
+			l.doneLocked(len(p.data))
+			return nil
+		}
+	}
+	i := l.installs[slot]
 	switch {
-	case first && t.back != nil:
+	case first && s == t.next:
 		l.doneLocked(len(p.data))
-		l.f.detachLocked(t, true) // it has not what this copy lacks, and the feeder before has: no better one
+		l.f.refusedLocked(t, true) // it has not what this copy lacks, and the feeder that there is has: no better one
+		return nil
+	case first && !s.joined && len(s.ahead) > 0:
+		l.doneLocked(len(p.data))
+		l.f.detachLocked(t, true) // it does not know how far the copy has come by another feeder
+		l.f.retryLocked(t)
 		return nil
 	case first && (i != nil || s.joined):
 		return l.refuse(s, "a copy begins out of place")

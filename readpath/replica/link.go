@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -50,6 +49,8 @@ type link struct {
 	taken    int64 // of them, done with and not granted again yet
 	asks     map[uint64]*ask
 	nextAsk  uint64
+	sent     map[wire.GroupID]time.Time // when the newest question was sent here
+	look     bool                       // who is asked for what may have changed
 }
 
 // laneIn is a lane of a feeder. What is not constant is guarded by Follower.mu.
@@ -60,6 +61,7 @@ type laneIn struct {
 	tail    *Tail // for those that follow this node
 	pairs   *readpath.Pairs
 	tenants map[wire.TenantID]*sub // that are followed by it
+	double  map[*sub]struct{}      // of tenants that have two feeders, or have had until now
 	through uint64                 // of the newest mark applied
 	marks   uint64
 	head    uint64 // how far the feeder says it is
@@ -81,6 +83,7 @@ func (l *link) resetLocked() {
 	l.asked = make(map[wire.GroupID]struct{})
 	l.rounds = make(map[wire.GroupID]*readpath.Rounds)
 	l.asks = make(map[uint64]*ask)
+	l.sent = make(map[wire.GroupID]time.Time)
 	l.fresh, l.out, l.nextSlot, l.taken = nil, nil, 0, 0
 	l.window = int64(l.f.cfg.Window)
 }
@@ -110,6 +113,10 @@ func (l *link) run(ctx context.Context) {
 		i.end(errLinkEnded)
 	}
 	for _, s := range l.slots {
+		if s == s.t.next {
+			f.refusedLocked(s.t, false)
+			continue
+		}
 		f.detachLocked(s.t, false)
 		if err != nil {
 			f.retryLocked(s.t)
@@ -174,9 +181,7 @@ func (l *link) connect(ctx context.Context) error {
 	for _, s := range l.slots {
 		s.moved = now
 	}
-	for id := range l.asked {
-		l.askLocked(id, nil)
-	}
+	l.lookLocked()
 	l.f.mu.Unlock()
 	l.f.Stats.Streams.Add(1)
 	// The first of the three that fails says why.
@@ -235,118 +240,3 @@ var (
 	errIdle = errors.New("nothing is followed from here")
 	errSaid = errors.New("the feeder was told why")
 )
-
-// write sends what there is to send.
-func (l *link) write(ctx context.Context, conn net.Conn) error {
-	t := &l.f.cfg.Timing
-	w := stream.NewWriter(conn)
-	deadline := func() { _ = conn.SetWriteDeadline(time.Now().Add(t.Dead)) }
-	deadline()
-	hello := stream.Hello{Version: stream.Version, Window: uint32(l.f.cfg.Window), Heartbeat: uint32(t.Heartbeat / time.Millisecond)}
-	if err := w.Write(hello); err != nil {
-		return err
-	}
-	beat := time.NewTicker(t.Heartbeat)
-	defer beat.Stop()
-	probe := time.NewTicker(t.Probe)
-	defer probe.Stop()
-	idle := time.Now()
-	for {
-		frames, fresh, used := l.takeOut()
-		if used {
-			idle = time.Now()
-		} else if time.Since(idle) > linkIdle && l.closeIfIdle() {
-			return errIdle
-		}
-		deadline()
-		for _, f := range frames {
-			if err := w.Write(f); err != nil {
-				return err
-			}
-			if f.Type() == stream.TypeError {
-				return errors.Join(w.Flush(), errSaid)
-			}
-		}
-		for _, slot := range fresh {
-			if err := l.subscribe(w, slot); err != nil {
-				return err
-			}
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-l.wake:
-		case <-beat.C:
-			if err := w.Write(stream.Heartbeat{}); err != nil {
-				return err
-			}
-		case <-probe.C:
-			l.probe()
-		}
-	}
-}
-
-// closeIfIdle lets nobody come any more, if nobody is there.
-func (l *link) closeIfIdle() bool {
-	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	if len(l.slots) > 0 || len(l.asked) > 0 {
-		return false
-	}
-	if l.f.mu.links[l.node] == l {
-		delete(l.f.mu.links, l.node)
-	}
-	return true
-}
-
-// takeOut takes what is to be sent.
-func (l *link) takeOut() (frames []stream.Frame, fresh []stream.Slot, used bool) {
-	l.f.mu.Lock()
-	defer l.f.mu.Unlock()
-	frames, fresh = l.out, l.fresh
-	l.out, l.fresh = nil, nil
-	if l.taken > int64(l.f.cfg.Window)/4 {
-		frames = append(frames, stream.Credit{Bytes: uint32(l.taken)})
-		l.window += l.taken
-		l.taken = 0
-	}
-	return frames, fresh, len(l.slots) > 0 || len(l.asked) > 0
-}
-
-// subscribe asks for a tenant from where its copy is.
-func (l *link) subscribe(w *stream.Writer, slot stream.Slot) error {
-	f := l.f
-	f.mu.Lock()
-	s := l.slots[slot]
-	if s == nil {
-		f.mu.Unlock()
-		return nil
-	}
-	t := s.t
-	f.mu.Unlock()
-	head := f.cfg.Sink.Head(t.id)
-	f.mu.Lock()
-	if l.slots[slot] != s {
-		f.mu.Unlock()
-		return nil
-	}
-	if t.group == 0 {
-		f.setGroupLocked(t, head.Group)
-	}
-	out := stream.Subscribe{Slot: slot, Tenant: t.id, Group: t.group, Policy: max(t.policy, head.Policy), Hops: s.bound}
-	switch {
-	case head.Epoch == 0 || head.Group != t.group:
-		t.known, t.last = 0, 0 // an index of another group's log says nothing
-	case !t.anew:
-		t.known, t.last = max(t.known, head.Index), head.Index
-	}
-	if !t.anew && head.Epoch != 0 {
-		out.Head = head.Head
-		out.Head.Index = t.known
-	}
-	f.mu.Unlock()
-	return w.Write(out)
-}

@@ -78,14 +78,9 @@ func (f *Follower) manage(start func(*link)) time.Duration {
 
 // tendLocked does what is due for a tenant: it looks for a feeder, gives one up that does not feed, or for a better one.
 func (f *Follower) tendLocked(t *followed, now time.Time, start func(*link)) {
-	relax, least := f.cfg.Timing.Relax, f.cfg.Timing.Relax/8
-	if t.back != nil {
-		relax, least = f.cfg.Timing.Settle, f.cfg.Timing.Settle/8
-	}
+	relax := f.cfg.Timing.Relax
 	switch s := t.cur; {
 	case t.ending, s == nil && t.busy: // doneLocked has it looked at again
-	case s == nil && t.back != nil:
-		f.returnLocked(t, now, start)
 	case s == nil && t.notYet.After(now):
 		f.scheduleLocked(t, t.notYet)
 	case s == nil:
@@ -94,7 +89,11 @@ func (f *Follower) tendLocked(t *followed, now time.Time, start func(*link)) {
 		t.tries++ // the feeder has nobody to follow itself
 		f.detachLocked(t, true)
 	case !s.joined:
-		f.scheduleLocked(t, later(now, s.moved.Add(relax), least))
+		f.scheduleLocked(t, later(now, s.moved.Add(relax), relax/8))
+	case t.next != nil && now.Sub(t.next.moved) > f.cfg.Timing.Settle:
+		f.refusedLocked(t, true)
+	case t.next != nil:
+		f.scheduleLocked(t, later(now, t.next.moved.Add(f.cfg.Timing.Settle), f.cfg.Timing.Settle/8))
 	default:
 		f.improveLocked(t, now, start)
 	}
@@ -140,19 +139,7 @@ func (f *Follower) boundLocked(t *followed, node string, bound uint8) uint8 {
 	return bound
 }
 
-// returnLocked lets a tenant that a better feeder did not have go back to the one before, if that is there.
-func (f *Follower) returnLocked(t *followed, now time.Time, start func(*link)) {
-	l := f.arrivedLocked(t)
-	t.moves++
-	if !l.connected || !slices.Contains(f.cfg.Feeders(t.id), l.node) {
-		f.scheduleLocked(t, later(now, t.notYet, 0))
-		return
-	}
-	t.cur = l.takeLocked(t, f.boundLocked(t, l.node, stream.MaxHops), start)
-	f.scheduleLocked(t, now.Add(f.cfg.Timing.Relax))
-}
-
-// improveLocked lets a joined tenant go to a better feeder, if there is one: the link is opened first, and while it opens nothing changes.
+// improveLocked lets a joined tenant go to a better feeder, if there is one: the link is opened first.
 func (f *Follower) improveLocked(t *followed, now time.Time, start func(*link)) {
 	nodes := f.cfg.Feeders(t.id)
 	better := slices.Index(nodes, t.cur.link.node) // so many
@@ -163,8 +150,7 @@ func (f *Follower) improveLocked(t *followed, now time.Time, start func(*link)) 
 	case better < 0:
 		better = len(nodes) // it should not be fed from there
 	}
-	if t.busy || f.mu.moving >= f.cfg.Moves {
-		// While the Sink is at work on an entry, nobody knows where the copy is: another feeder would send the entry again.
+	if f.mu.moving >= f.cfg.Moves {
 		f.scheduleLocked(t, now.Add(jitter(f.cfg.Timing.Settle)))
 		return
 	}
@@ -213,7 +199,7 @@ func (f *Follower) retryLocked(t *followed) {
 		d = min(d, f.cfg.Timing.Backoff<<shift)
 	}
 	t.notYet = time.Now().Add(jitter(d))
-	if t.cur == nil && t.back == nil && !t.busy && !t.ending {
+	if t.cur == nil && !t.busy && !t.ending {
 		f.scheduleLocked(t, t.notYet)
 	}
 }
@@ -231,6 +217,7 @@ func (f *Follower) reseatLocked(now time.Time, start func(*link)) (again time.Du
 	}
 	for id, g := range f.mu.groups {
 		byVoter, any := fed[id]
+		g.byVoter = byVoter
 		voters := f.cfg.Voters(id)
 		if g.asker != nil && (byVoter || !any || !slices.Contains(voters, g.asker.node)) {
 			f.unseatLocked(id, g)
@@ -252,9 +239,7 @@ func (f *Follower) reseatLocked(now time.Time, start func(*link)) (again time.Du
 		g.asker = l
 		l.asked[id] = struct{}{}
 		l.startLocked(start)
-		if l.connected {
-			l.askLocked(id, nil)
-		}
+		l.lookLocked()
 	}
 	return again
 }

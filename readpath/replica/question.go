@@ -24,12 +24,13 @@ type asked struct {
 	err   error
 }
 
-// probe asks for the index of each group that it is time for. Of a group it is asked once, by whichever link to a voter comes first; a relay is
-// asked only while no voter answers.
-func (l *link) probe() {
+// probe asks for the index of each group that it is time for, and says when to look again. Of a group it is asked once, by whichever link to a voter
+// comes first; a relay is asked only while no voter answers. Between two questions there is Timing.Probe, whoever asked before: also a read, or a link
+// that was the one to ask until now.
+func (l *link) probe() time.Duration {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
-	now := time.Now()
+	now, every := time.Now(), l.f.cfg.Timing.Probe
 	under := make(map[wire.GroupID]int)
 	for id, a := range l.asks {
 		if now.Sub(a.since) > 2*l.f.cfg.Timing.Answer {
@@ -39,27 +40,40 @@ func (l *link) probe() {
 		}
 		under[a.group]++
 	}
-	every := l.f.cfg.Timing.Probe
-	ask := func(group wire.GroupID, patience time.Duration) {
-		if under[group] < asksPerGroup && now.Sub(l.f.groupLocked(group).confirmed) >= patience {
-			under[group] = asksPerGroup // one is enough for all lanes of a group
-			l.askLocked(group, nil)
+	next := every
+	look := func(group wire.GroupID, relay bool) {
+		g := l.f.groupLocked(group)
+		due := questionDue(g, l.sent[group], every, relay && (g.asker != nil || g.byVoter))
+		if !due.After(now) {
+			if due = now.Add(every); under[group] < asksPerGroup {
+				l.askLocked(group, nil)
+			}
 		}
+		next = min(next, due.Sub(now))
 	}
 	for group := range l.asked {
-		ask(group, every*9/10)
+		look(group, false)
 	}
 	for _, lane := range l.lanes {
-		switch {
-		case len(lane.tenants) == 0:
-		case lane.hops == 0:
-			ask(lane.group, every*9/10)
-		case l.f.groupLocked(lane.group).asker != nil:
-			ask(lane.group, 2*every) // the voter does not answer
-		default:
-			ask(lane.group, every*9/10)
+		if len(lane.tenants) > 0 {
+			look(lane.group, lane.hops > 0)
 		}
 	}
+	return max(next, time.Millisecond)
+}
+
+// questionDue is when a link asks for a group's index next. sent is when it has asked last; standIn says that others are asked, and this one only if they don't
+// answer. It is pure.
+func questionDue(g *groupIn, sent time.Time, every time.Duration, standIn bool) time.Time {
+	own := sent.Add(every)
+	silent := g.confirmed.Add(2 * every) // who is asked does not answer
+	if own.After(silent) {
+		silent = own
+	}
+	if due := g.asked.Add(every); !standIn && due.Before(silent) {
+		return due
+	}
+	return silent
 }
 
 // askLocked sends a question. It is noted before it is sent.
@@ -71,8 +85,9 @@ func (l *link) askLocked(group wire.GroupID, done chan asked) {
 		return
 	}
 	l.nextAsk++
-	pairs := l.f.groupLocked(group).pairs
-	l.asks[l.nextAsk] = &ask{group: group, pairs: pairs, asked: pairs.Ask(), since: time.Now(), done: done}
+	g, now := l.f.groupLocked(group), time.Now()
+	g.asked, l.sent[group] = now, now
+	l.asks[l.nextAsk] = &ask{group: group, pairs: g.pairs, asked: g.pairs.Ask(), since: now, done: done}
 	l.sendLocked(stream.Probe{ID: l.nextAsk, Group: group})
 }
 

@@ -15,8 +15,14 @@ type sub struct {
 	bound  uint8     // hops that the feeder must have fewer than
 	moved  time.Time // when the feeder last sent something of it
 	joined bool
-	index  uint64 // up to which it was joined
+	index  uint64 // up to which it was joined: what the copy contained then
 	marks  uint64 // of the lane then
+
+	// While the tenant goes to a better feeder, it has two subscriptions, and what one feeder sends first the other sends after.
+	asked bool          // the feeder was told where the copy is
+	at    stream.Head   // where the feeder is by what it has sent, while the tenant has two
+	said  uint64        // the feeder has sent all up to this index, of a joined tenant; without marks
+	ahead []stream.Head // where the copy has come since by the other feeder: that this one is to send still; at most aheadMax
 }
 
 // coveredLocked is the index up to which a joined tenant is contained.
@@ -25,6 +31,14 @@ func (s *sub) coveredLocked() uint64 {
 		return max(s.index, s.lane.through)
 	}
 	return s.index
+}
+
+// sentLocked is the index up to which the feeder of a joined tenant has sent all.
+func (s *sub) sentLocked() uint64 {
+	if s.lane.marks > s.marks {
+		return max(s.said, s.lane.through)
+	}
+	return s.said
 }
 
 // takeLocked lets a tenant be followed from here.
@@ -40,6 +54,7 @@ func (l *link) takeLocked(t *followed, bound uint8, start func(*link)) *sub {
 
 // detachLocked ends that a tenant is followed from anybody, and remembers how fresh it was. say lets the feeder know.
 func (f *Follower) detachLocked(t *followed, say bool) {
+	f.stayLocked(t, true)
 	if t.cur != nil {
 		f.leaveLocked(t.cur, say)
 		t.cur = nil
@@ -64,37 +79,23 @@ func (f *Follower) leaveLocked(s *sub, say bool) {
 	}
 }
 
-// goLocked lets a joined tenant be followed from a better feeder, whose link is open. It is not joined for a round trip: what is known of its
-// freshness stays known. If it can't be had from there, it goes back.
-func (f *Follower) goLocked(t *followed, l *link, bound uint8, start func(*link)) {
-	back := t.cur.link
-	f.detachLocked(t, true)
-	t.back = back
-	f.mu.moving++
-	t.cur = l.takeLocked(t, bound, start)
-}
-
-// arrivedLocked ends that a tenant is on its way to a better feeder. It returns where it came from; nil if it was not.
-func (f *Follower) arrivedLocked(t *followed) (back *link) {
-	if back = t.back; back != nil {
-		t.back = nil
-		f.mu.moving--
-	}
-	return back
-}
-
 // enteredLocked puts a tenant into the lane that it is followed by. It is not joined.
 func (f *Follower) enteredLocked(s *sub) {
 	t := s.t
 	t.hops = s.lane.hops + 1
 	s.lane.tenants[t.id] = s
+	if len(s.ahead) > 0 {
+		s.doubleLocked()
+	}
 	s.lane.tail.Renew(t.id, t.last)
+	s.link.lookLocked()
 	f.mu.reseat = true
 	kick(f.wake)
 }
 
 // leaveLocked takes a tenant out of a lane.
 func (lane *laneIn) leaveLocked(s *sub) {
+	delete(lane.double, s)
 	if lane.tenants[s.t.id] == s {
 		delete(lane.tenants, s.t.id)
 		lane.tail.Leave(s.t.id)
@@ -117,18 +118,15 @@ func (f *Follower) unjoinLocked(t *followed) {
 	f.Stats.Joined.Add(-1)
 }
 
-// joinedLocked lets marks cover a tenant: all of it up to an index has come by the subscription.
+// joinedLocked lets marks cover a tenant: all of it up to an index has come by the subscription. What it contains beyond that, as by another feeder, it
+// contains all the same.
 func (f *Follower) joinedLocked(s *sub, index uint64) {
 	t := s.t
-	if f.arrivedLocked(t) != nil {
-		t.moves = 0
-		f.Stats.Moved.Add(1)
-	}
-	s.joined, s.index, s.marks, s.moved = true, index, s.lane.marks, time.Now()
 	t.known = max(t.known, index)
+	s.joined, s.said, s.index, s.marks, s.moved = true, index, t.known, s.lane.marks, time.Now()
 	t.tries, t.anew = 0, false
 	s.link.failures = 0
-	s.lane.tail.join(t.id, index)
+	s.lane.tail.join(t.id, s.index)
 	f.Stats.Joined.Add(1)
 	f.scheduleLocked(t, time.Now().Add(jitter(2*f.cfg.Timing.Settle<<min(t.moves, 5))))
 	f.announceLocked()
