@@ -180,7 +180,7 @@ func (s *sites) careForDamaged(ctx context.Context, r *resident, f *crrfiles.Fil
 		k.care.done(taskReplace, err, time.Now())
 		s.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
-			s.n.log.Warn("a damaged file of conflict-free tables is not rebuilt by itself yet; nearsql crr rebuild does it all the same", "tenant", string(r.Record().Name), "id", r.ID(), "error", err)
+			s.n.log.Warn("a damaged file of conflict-free tables is not rebuilt by itself yet", "tenant", string(r.Record().Name), "id", r.ID(), "error", err)
 		}
 	})
 }

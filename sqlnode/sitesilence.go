@@ -229,7 +229,7 @@ func (k *siteKeeper) retireOne(ctx context.Context, r *resident, m crrfiles.Site
 	}
 	k.s.silentRetired.Add(int64(len(got)))
 	for _, x := range got {
-		k.s.n.log.Warn("a site that nobody hears of is retired: deletes are forgotten without it; what its node wrote and sent to nobody is written anew, under another number, when it is back",
+		k.s.n.log.Warn("a site that nobody hears of is retired",
 			"tenant", string(r.Record().Name), "id", r.ID(), "site", x.Site, "node", x.Node, "silent", d.Round(time.Second).String(), "final", x.Final)
 	}
 	return nil
