@@ -185,12 +185,32 @@ func (r *replicator) settle(ctx context.Context, v *catalogue.View) {
 		}
 	}
 	r.mu.Unlock()
+	r.addLeft(v, wanted)
 	for id, t := range wanted {
 		r.follower.Follow(id, t.Group, t.Policy)
 	}
 	for _, t := range r.set.Tenants() {
 		if _, ok := wanted[t.ID()]; !ok && ctx.Err() == nil && !r.n.sites.stays(t) {
 			r.drop(ctx, t.ID())
+		}
+	}
+}
+
+// addLeft adds the tenants whose conflict-free tables are here still although the node keeps them no more, as after it lost its vote: what they have has to be
+// sent, and their site to say so before it is retired. For that the node needs a copy of the tenant once more.
+func (r *replicator) addLeft(v *catalogue.View, wanted map[tenant.ID]catalogue.Tenant) {
+	files, err := r.n.sites.files.List()
+	if err != nil {
+		r.n.log.Warn("it is not known which conflict-free tables are here", "error", err)
+		return
+	}
+	for _, id := range files {
+		t, ok := v.TenantByID(id)
+		if _, already := wanted[id]; already || !ok || !t.Live || r.n.groups.get(t.Group) != nil || !t.Placement.Allows(r.n.cfg.Region) {
+			continue
+		}
+		if have, ok := r.set.Tenant(id); !ok || r.n.sites.stays(have) {
+			wanted[id] = t
 		}
 	}
 }

@@ -49,7 +49,9 @@ func (s sqlService) Execute(ctx context.Context, name string, req *wire.Request,
 		default:
 			x, old, err = n.read(ctx, name, r, req, sink)
 		}
-		if again = errors.Is(err, errOtherTenant); err != nil && !again {
+		// A copy that was taken out of service since it was found had no part in anything: the node votes on the tenant now, or the tenant is gone.
+		again = errors.Is(err, errOtherTenant) || errors.Is(err, pagestore.ErrNoTenant) && !r.Bears(name)
+		if err != nil && !again {
 			return wire.Meta{}, err
 		}
 	}

@@ -77,6 +77,28 @@ func (m *Manager) unlink(path string) (found bool, err error) {
 	return true, m.cfg.FS.SyncDir("crr.sync", m.cfg.Dir)
 }
 
+// List is the tenants of which there is a file. A file is not opened for that.
+func (m *Manager) List() ([]wire.TenantID, error) {
+	names, err := m.cfg.FS.ReadDir("crr.list", m.cfg.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list files of conflict-free tables: %w", err)
+	}
+	var list []wire.TenantID
+	for _, n := range names {
+		name, isFile := strings.CutSuffix(n.Name(), ".db")
+		if !isFile {
+			continue
+		}
+		if id, err := wire.ParseTenantID(name); err == nil {
+			list = append(list, id)
+		}
+	}
+	return list, nil
+}
+
 // Sweep removes the files of tenants that gone says are purged for good. It must be sure: what was written here and has reached no other site is lost.
 func (m *Manager) Sweep(gone func(wire.TenantID) bool) error {
 	names, err := m.cfg.FS.ReadDir("crr.list", m.cfg.Dir)
