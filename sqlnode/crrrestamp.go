@@ -23,23 +23,29 @@ const restampWait = 45 * time.Second
 
 // Restamp implements httpapi.TableCommands.
 func (s tenantService) Restamp(ctx context.Context, name, node string) (httpapi.Restamped, error) {
+	r, err := s.siteAt(ctx, name, node, "whose clock was ahead")
+	if err != nil {
+		return httpapi.Restamped{Node: s.n.id.Node}, err
+	}
+	return s.n.sites.restamp(ctx, r)
+}
+
+// siteAt is the tenant's copy here, for a command about a site's own file. node is the one that is meant, "" for this one; another is sent the request. what says
+// which node to name instead of one that is no site.
+func (s tenantService) siteAt(ctx context.Context, name, node, what string) (*resident, error) {
 	n := s.n
-	out := httpapi.Restamped{Node: n.id.Node}
 	if node != "" && node != n.id.Node {
 		if _, ok := knownNode(n.cat.View(), node); !ok || n.net == nil {
-			return out, wire.NewError(wire.CodeNoSuchNode, "no node has the id %q", node)
+			return nil, wire.NewError(wire.CodeNoSuchNode, "no node has the id %q", node)
 		}
-		return out, &httpapi.ElsewhereError{Node: node}
+		return nil, &httpapi.ElsewhereError{Node: node}
 	}
 	r, err := n.locate(ctx, name)
 	var away *httpapi.ElsewhereError
 	if errors.As(err, &away) || err == nil && !n.isSite(r) {
-		return out, wire.NewError(wire.CodeConflict, "node %s keeps no conflict-free tables of the tenant: name the node whose clock was ahead", n.id.Node)
+		return nil, wire.NewError(wire.CodeConflict, "node %s keeps no conflict-free tables of the tenant: name the node %s", n.id.Node, what)
 	}
-	if err != nil {
-		return out, err
-	}
-	return n.sites.restamp(ctx, r)
+	return r, err
 }
 
 func (s *sites) restamp(ctx context.Context, r *resident) (httpapi.Restamped, error) {

@@ -25,23 +25,11 @@ import (
 
 // Rebuild implements httpapi.Rebuilder.
 func (s tenantService) Rebuild(ctx context.Context, name, node string) (httpapi.Rebuilt, error) {
-	n := s.n
-	out := httpapi.Rebuilt{Node: n.id.Node}
-	if node != "" && node != n.id.Node {
-		if _, ok := knownNode(n.cat.View(), node); !ok || n.net == nil {
-			return out, wire.NewError(wire.CodeNoSuchNode, "no node has the id %q", node)
-		}
-		return out, &httpapi.ElsewhereError{Node: node}
-	}
-	r, err := n.locate(ctx, name)
-	var away *httpapi.ElsewhereError
-	if errors.As(err, &away) || err == nil && !n.isSite(r) {
-		return out, wire.NewError(wire.CodeConflict, "node %s keeps no conflict-free tables of the tenant: name the node whose file is damaged", n.id.Node)
-	}
+	r, err := s.siteAt(ctx, name, node, "whose file is damaged")
 	if err != nil {
-		return out, err
+		return httpapi.Rebuilt{Node: s.n.id.Node}, err
 	}
-	return n.sites.rebuild(ctx, r)
+	return s.n.sites.rebuild(ctx, r)
 }
 
 // rebuild rebuilds the file of a tenant here if it is damaged, and waits until that is done.

@@ -109,21 +109,7 @@ func (f *File) keep(w *Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := syncFile(f.m.cfg.FS, "crr.keep.sync", tmp); err != nil {
-		return err
-	}
-	if err := f.m.cfg.FS.Rename("crr.keep.rename", tmp, path); err != nil {
-		return err
-	}
-	if err := f.m.cfg.FS.SyncDir("crr.keep.dir", f.m.cfg.Dir); err != nil {
-		return err
-	}
-	f.m.making.Lock()
-	defer f.m.making.Unlock()
-	if !slices.Contains(f.m.kept[f.id], me) {
-		f.m.kept[f.id] = append(f.m.kept[f.id], me)
-	}
-	return nil
+	return f.keepAs(tmp, me)
 }
 
 // drop removes a kept file.
