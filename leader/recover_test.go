@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/nearsql/nearsql/disk"
 	"github.com/nearsql/nearsql/disk/disktest"
 	"github.com/nearsql/nearsql/leader"
@@ -244,6 +246,25 @@ func TestHistoryOfAnotherTerm(t *testing.T) {
 		appendEntries(t, tr, 3, 5, 4, "c")
 		if err := contradict(tr, 5); err != nil {
 			t.Fatalf("entries that were sent again: %v", err)
+		}
+	})
+}
+
+// TestEntriesOfADeposedPrimary: what was under way when another primary was elected is refused by its term, as raft
+// does, and tells no operator of histories that differ.
+func TestEntriesOfADeposedPrimary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, tr := asPeer(t)
+		appendEntries(t, tr, 1, 1, 4, "a", "b", "c")
+		time.Sleep(time.Second)
+		req := raft.AppendEntriesRequest{RPCHeader: header(), Term: 4, PrevLogEntry: 1, PrevLogTerm: 1, LeaderCommitIndex: 1}
+		req.Entries = []*raft.Log{{Index: 2, Term: 4, Type: raft.LogCommand, Data: []byte("never committed")}}
+		var resp raft.AppendEntriesResponse
+		if err := tr.AppendEntries("n1", "n1", &req, &resp); err != nil || resp.Success || resp.Term != 5 {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+		if got := c.Life("n1").List.Entries(); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Fatalf("entries %q", got)
 		}
 	})
 }

@@ -82,6 +82,8 @@ func (g *Group) contradicted(req *raft.AppendEntriesRequest) error {
 			continue // a snapshot has it
 		case err != nil:
 			return err
+		case have.Term > req.Term:
+			return nil // sent by a primary of a term that is over, of a log whose end was given up: raft says so to it
 		case have.Term != e.Term:
 			return g.noteRefused(&HistoryError{Group: g.cfg.Group, Index: e.Index, Applied: applied, Here: have.Term, Theirs: e.Term})
 		}

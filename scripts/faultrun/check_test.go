@@ -248,3 +248,23 @@ func TestRoundsEnd(t *testing.T) {
 		t.Error("the round of now has ended")
 	}
 }
+
+func TestCompareCopies(t *testing.T) {
+	at := func(node string, sum byte, changes uint32) copied { return copied{node, [32]byte{sum}, changes} }
+	for name, c := range map[string]struct {
+		list   []copied
+		fault  string
+		others bool
+	}{
+		"one":                   {list: []copied{at("n1", 1, 5)}},
+		"the same":              {list: []copied{at("n1", 1, 5), at("n2", 1, 5), at("n3", 1, 5)}},
+		"differ":                {list: []copied{at("n1", 1, 5), at("n2", 1, 5), at("n3", 2, 5)}, fault: "the copies of nodes n1 and n3 differ"},
+		"one is behind":         {list: []copied{at("n1", 1, 4), at("n2", 2, 5), at("n3", 2, 5)}, others: true},
+		"behind, others differ": {list: []copied{at("n1", 1, 4), at("n2", 2, 5), at("n3", 3, 5)}, fault: "the copies of nodes n2 and n3 differ"},
+	} {
+		fault, err := compareCopies(c.list)
+		if fault != c.fault || errors.Is(err, errOtherStates) != c.others {
+			t.Errorf("%s: %q, %v", name, fault, err)
+		}
+	}
+}

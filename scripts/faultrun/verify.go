@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ func (r *run) whole(ctx context.Context) error {
 	})
 }
 
-// copies compares the copies of each tenant on all voters, byte by byte, and lets SQLite look at one.
+// copies compares the copies of each tenant on all voters, byte by byte, and lets SQLite look at each.
 func (r *run) copies(ctx context.Context) error {
 	nodes := r.roster.all()
 	if len(nodes) > 1 {
@@ -113,42 +114,100 @@ func (r *run) copies(ctx context.Context) error {
 		}
 		nodes = slices.DeleteFunc(nodes, func(n *member) bool { return !slices.Contains(g.Voters, n.ID) })
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.bound(settleMax))
+	defer cancel()
 	for _, t := range r.tenants {
-		var sums [][]byte
-		for _, n := range nodes {
-			path := filepath.Join(r.dir, fmt.Sprintf("%s-%s.db", t, n.ID))
-			sum, err := export(ctx, n.client, t, path)
-			if err != nil {
-				return fmt.Errorf("export tenant %s from node %s: %w", t, n.ID, err)
-			}
-			sums = append(sums, sum)
-			if !bytes.Equal(sum, sums[0]) {
-				r.h.complain("copies", "tenant %s: the copies of nodes %s and %s differ; they are in %s", t, nodes[0].ID, n.ID, r.dir)
-			}
-			if err := integrity(path); err != nil {
-				r.h.complain("copies", "tenant %s on node %s: %v", t, n.ID, err)
-			}
+		if err := r.copiesOf(ctx, t, nodes); err != nil {
+			return err
 		}
 	}
 	r.say("%d tenants: the copies of %d nodes were compared", len(r.tenants), len(nodes))
 	return nil
 }
 
-// export writes a node's copy to a file, and returns its hash.
-func export(ctx context.Context, c *client.Client, tenant, path string) (sum []byte, err error) {
+// copiesOf compares the copies of a tenant, as often as a transaction came in between: with no client left, nodes still write
+// of themselves, as that a site of a removed node is retired.
+func (r *run) copiesOf(ctx context.Context, tenant string, nodes []*member) error {
+	err := r.c.Await(ctx, func() error {
+		list := make([]copied, 0, len(nodes))
+		for _, n := range nodes {
+			path := filepath.Join(r.dir, fmt.Sprintf("%s-%s.db", tenant, n.ID))
+			c, err := export(ctx, n.client, tenant, path)
+			if err != nil {
+				return fmt.Errorf("export from node %s: %w", n.ID, err)
+			}
+			if err := integrity(path); err != nil {
+				r.h.complain("copies", "tenant %s on node %s: %v", tenant, n.ID, err)
+				return nil
+			}
+			c.node = n.ID
+			list = append(list, c)
+		}
+		fault, err := compareCopies(list)
+		if fault != "" {
+			r.h.complain("copies", "tenant %s: %s; they are in %s", tenant, fault, r.dir)
+		}
+		return err
+	})
+	if errors.Is(err, errOtherStates) {
+		r.h.complain("copies", "tenant %s: %v after %s without a client; they are in %s", tenant, err, r.bound(settleMax), r.dir)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	return nil
+}
+
+// copied is one copy of a tenant.
+type copied struct {
+	node    string
+	sum     [sha256.Size]byte
+	changes uint32 // SQLite's count of transactions that changed the file
+}
+
+// errOtherStates is that copies are of different states of the tenant, and so can't be compared.
+var errOtherStates = errors.New("the copies are of different states")
+
+// compareCopies says what is wrong with copies: those after the same number of transactions must be the same in each byte.
+func compareCopies(list []copied) (fault string, err error) {
+	for i, c := range list {
+		for _, other := range list[:i] {
+			switch {
+			case c.changes != other.changes:
+				err = fmt.Errorf("%w: %d transactions on node %s, %d on node %s", errOtherStates, other.changes, other.node, c.changes, c.node)
+			case c.sum != other.sum:
+				return fmt.Sprintf("the copies of nodes %s and %s differ", other.node, c.node), nil
+			}
+		}
+	}
+	return "", err
+}
+
+// export writes a node's copy to a file.
+func export(ctx context.Context, c *client.Client, tenant, path string) (copied, error) {
 	body, err := c.Export(ctx, tenant, client.SQLite)
 	if err != nil {
-		return nil, err
+		return copied{}, err
 	}
 	defer body.Close()
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, err
+		return copied{}, err
 	}
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), body)
-	return h.Sum(nil), errors.Join(err, f.Close())
+	h, head := sha256.New(), make([]byte, changesAt+4)
+	n, err := io.ReadFull(body, head)
+	if err == nil {
+		_, err = io.Copy(io.MultiWriter(f, h), io.MultiReader(bytes.NewReader(head[:n]), body))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return copied{}, err
+	}
+	return copied{sum: [sha256.Size]byte(h.Sum(nil)), changes: binary.BigEndian.Uint32(head[changesAt:])}, nil
 }
+
+// changesAt is where a database file has its change counter (SQLite's file format, section 1.3.7).
+const changesAt = 24
 
 // integrity has plain SQLite look at a database.
 func integrity(path string) (err error) {
