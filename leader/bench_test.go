@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/nearsql/nearsql/disk"
+	"github.com/nearsql/nearsql/disk/disktest"
 	"github.com/nearsql/nearsql/leader"
+	"github.com/nearsql/nearsql/leader/leadertest"
 )
 
 // nothing is a Machine that keeps nothing.
@@ -58,6 +62,32 @@ func BenchmarkPropose(b *testing.B) {
 				b.Fatal(*err)
 			}
 			l.end(b)
+		})
+	}
+}
+
+// BenchmarkProposeSlowDisks is one proposal at a time to three nodes whose disks take a millisecond for a sync, over a
+// network that takes no time: entries that are stored before they are sent, and beside that.
+func BenchmarkProposeSlowDisks(b *testing.B) {
+	for name, from := range map[string]time.Duration{"first": time.Hour, "beside": 0} {
+		b.Run(name, func(b *testing.B) {
+			c := leadertest.New(b, 3)
+			c.Adjust = func(cfg *leader.Config) {
+				slow := disktest.NewFaults(cfg.FS)
+				slow.Delay("log.sync", time.Millisecond)
+				cfg.FS, cfg.StoreBeside, cfg.SegmentSize = slow, from, 0
+			}
+			c.StartAll()
+			p := c.Primary(time.Minute)
+			if p == nil {
+				b.Fatal("no primary")
+			}
+			entry := strings.Repeat("x", benchEntry)
+			for b.Loop() {
+				if _, err := p.Propose(entry); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

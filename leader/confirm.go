@@ -133,7 +133,7 @@ func (g *Group) confirmRound(ctx context.Context) (uint64, error) {
 		return 0, &NotPrimaryError{Primary: g.otherPrimary()}
 	}
 	r := g.run.raft
-	commit := r.CommitIndex()
+	commit := g.committed()
 	conf := r.GetConfiguration().Configuration()
 	var others []NodeID
 	members := make(map[NodeID]bool)

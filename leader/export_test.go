@@ -5,5 +5,5 @@ func (g *Group) VerifyLeader() (uint64, error) {
 	if err := g.run.raft.VerifyLeader().Error(); err != nil {
 		return 0, err
 	}
-	return g.lastCommand(g.run.raft.CommitIndex())
+	return g.lastCommand(g.committed())
 }

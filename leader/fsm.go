@@ -24,6 +24,9 @@ type fsm struct {
 	machine Machine
 	seen    func() uint64 // bytes of entries that were stored, or replayed at the start, so far
 
+	// await returns when an entry that raft calls committed is stored here, or can't be: with this node it has a majority.
+	await func(index uint64)
+
 	// failed says whether the log failed: what raft says from then on may rest
 	// on what was never stored, or skip what it could not read, and changes nothing.
 	failed func() bool
@@ -54,6 +57,7 @@ type gone struct{}
 // ApplyBatch implements raft.BatchingFSM.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
+	f.await(logs[len(logs)-1].Index)
 	// raft put the batch together before: if it could not read an entry of it,
 	// or before it, that shows now.
 	failed := f.failed()

@@ -29,7 +29,7 @@ func (m refusing) Restore(io.Reader) error {
 
 // What raft says after the log failed may rest on nothing.
 func TestNothingReachesTheMachineOnceTheLogFailed(t *testing.T) {
-	f := &fsm{machine: refusing{t}, seen: func() uint64 { return 0 }, failed: func() bool { return true }}
+	f := &fsm{machine: refusing{t}, seen: func() uint64 { return 0 }, await: func(uint64) {}, failed: func() bool { return true }}
 	if _, ok := f.Apply(&raft.Log{Index: 1, Type: raft.LogCommand}).(gone); !ok {
 		t.Error("the entry was answered as if it had been applied")
 	}

@@ -267,11 +267,14 @@ func (g *Group) openFiles(logger hclog.Logger) error {
 	if err := g.checkCoverage(); err != nil {
 		return &LogError{Group: g.cfg.Group, Err: err}
 	}
-	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes, failed: func() bool { return p.store.Err() != nil }}
-	p.log = &groupLog{Store: p.store, several: func() bool {
+	p.log = newGroupLog(p.store, g.cfg.StoreBeside, func() bool {
 		r := p.running.Load()
 		return r != nil && len(r.GetConfiguration().Configuration().Servers) > 1
-	}}
+	}, func() bool {
+		r := p.running.Load()
+		return r != nil && r.State() == raft.Leader
+	})
+	p.fsm = &fsm{machine: g.cfg.Machine, seen: p.store.Bytes, await: p.log.beside.await, failed: func() bool { return p.store.Err() != nil }}
 	if err := p.log.dropBehindSnapshot(p.snapshots); err != nil {
 		return g.openError(err)
 	}
@@ -341,11 +344,13 @@ func (g *Group) openTransport(logger hclog.Logger) error {
 	in.raft = func() *raft.Raft { return p.raft }
 	in.has = func(index, term uint64) (bool, error) { return p.log.has(p.snapshots, index, term) }
 	in.refuse = g.refuseMessage
+	in.settle = p.log.beside.settle
 	in.diverged = func() {
 		p.links.cut()
 		wake(p.diverged)
 	}
 	p.net = newNetTransport(p.links, listener, g.cfg.Node, g.cfg.RPCTimeout, in, p.store.Running, g.log, logger)
+	p.net.committed = p.log.beside.bound
 	p.transport = p.net
 	p.confirmers = newPeers(p.links, g.cfg.HeartbeatTimeout)
 	p.askers = newPeers(p.links, 2*g.cfg.HeartbeatTimeout)
@@ -537,6 +542,9 @@ func (g *Group) newRaft(conf *raft.Config, alone bool) (r *raft.Raft, err error)
 func (g *Group) closeFiles() error {
 	if g.run.store == nil {
 		return nil
+	}
+	if g.run.log != nil {
+		g.run.log.beside.turn <- struct{}{} // for ever: nothing is stored any more
 	}
 	return g.run.store.Close()
 }

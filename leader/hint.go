@@ -112,7 +112,7 @@ func (h *hints) message() (*raft.AppendEntriesRequest, bool) {
 	if !l.Primary {
 		return nil, false
 	}
-	commit := h.g.run.raft.CommitIndex()
+	commit := h.g.committed()
 	var entry raft.Log
 	if commit == 0 || h.g.run.store.GetLog(commit, &entry) != nil {
 		return nil, false

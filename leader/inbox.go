@@ -37,6 +37,7 @@ type inbox struct {
 	has      func(index, term uint64) (bool, error) // whether log or snapshots have the entry, and so all up to it
 	refuse   func(raft.RPC) error                   // why a message must not be taken; nil when it may be
 	diverged func()
+	settle   func() // returns when this node has stored what raft believes it has
 
 	stop      chan struct{}
 	stopped   sync.Once
@@ -129,6 +130,10 @@ func (in *inbox) pass(rpc raft.RPC) (raft.RPCResponse, bool) {
 	}
 	select {
 	case resp := <-answer:
+		if _, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+			// Of a primary that was: it counts what this node has as stored.
+			in.settle()
+		}
 		rpc.RespChan <- resp
 		return resp, true
 	case <-in.stop:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -15,7 +16,9 @@ import (
 type groupLog struct {
 	*logstore.Store
 	several func() bool // whether the group has other members
+	leads   func() bool // whether this node is the primary
 	recent  recent      // what others of them read
+	beside  *beside     // what is not stored yet
 
 	mu struct {
 		sync.Mutex
@@ -27,9 +30,20 @@ type groupLog struct {
 // StoreLog implements raft.LogStore.
 func (l *groupLog) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
 
-// StoreLogs implements raft.LogStore.
+// StoreLogs implements raft.LogStore. A primary's commands are stored when it has returned; all else before.
 func (l *groupLog) StoreLogs(entries []*raft.Log) error {
-	if err := l.Store.StoreLogs(entries); err != nil {
+	l.beside.turn <- struct{}{}
+	if err := l.Err(); err != nil {
+		<-l.beside.turn
+		return err
+	}
+	if l.besides(entries) {
+		l.recent.stored(entries) // before raft sends them
+		l.beside.start(entries, l.Store.StoreLogs)
+		return nil
+	}
+	defer func() { <-l.beside.turn }()
+	if err := l.beside.timed(entries, l.Store.StoreLogs); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -43,12 +57,25 @@ func (l *groupLog) StoreLogs(entries []*raft.Log) error {
 	return nil
 }
 
+// LastIndex implements raft.LogStore.
+func (l *groupLog) LastIndex() (uint64, error) {
+	if last := l.beside.pending(); last > 0 {
+		return last, nil
+	}
+	return l.Store.LastIndex()
+}
+
 // GetLog implements raft.LogStore.
 func (l *groupLog) GetLog(index uint64, entry *raft.Log) error {
 	if l.recent.get(index, entry) {
 		return nil
 	}
 	return l.Store.GetLog(index, entry)
+}
+
+// newGroupLog returns the log of a group. several and leads are asked when entries are stored; storeBeside is Config's.
+func newGroupLog(store *logstore.Store, storeBeside time.Duration, several, leads func() bool) *groupLog {
+	return &groupLog{Store: store, several: several, leads: leads, beside: newBeside(storeBeside)}
 }
 
 func (l *groupLog) noteConfiguration(index uint64) {
@@ -67,6 +94,8 @@ func (l *groupLog) noteConfiguration(index uint64) {
 // only while nothing follows it. Without it a voter whose other entries
 // are not the primary's could never follow again.
 func (l *groupLog) DeleteRange(from, to uint64) error {
+	l.beside.turn <- struct{}{}
+	defer func() { <-l.beside.turn }()
 	first, err := l.FirstIndex()
 	if err != nil {
 		return err
@@ -109,6 +138,7 @@ func (l *groupLog) newestConfiguration(snaps *snapshots.Store) (uint64, error) {
 // has says whether this node durably has all up to the entry of that index and
 // term, which is committed.
 func (l *groupLog) has(snaps *snapshots.Store, index, term uint64) (bool, error) {
+	l.beside.settle()
 	list, err := snaps.List()
 	if err != nil {
 		return false, err

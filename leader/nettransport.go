@@ -26,9 +26,11 @@ const (
 type netTransport struct {
 	*raft.NetworkTransport
 	starting func()
-	links    *links
-	inbox    *inbox
-	log      *slog.Logger
+	// committed is the part of a commit index that others may be told of; constant.
+	committed func(uint64) uint64
+	links     *links
+	inbox     *inbox
+	log       *slog.Logger
 
 	mu struct {
 		sync.Mutex
@@ -72,7 +74,7 @@ func (t *netTransport) Close() error {
 
 // AppendEntries implements raft.Transport.
 func (t *netTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	trim(args)
+	t.bound(args)
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	t.note(NodeID(id), err)
 	return err
@@ -84,7 +86,7 @@ func (t *netTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Serve
 	if err != nil {
 		return nil, err
 	}
-	return pipeline{p}, nil
+	return pipeline{p, t}, nil
 }
 
 // note remembers whether a node answered. One line per change.
@@ -119,13 +121,22 @@ func (t *netTransport) lastContact(id NodeID) time.Time {
 	return time.Time{}
 }
 
-// pipeline bounds the size of messages.
-type pipeline struct{ raft.AppendPipeline }
+// pipeline bounds what messages say.
+type pipeline struct {
+	raft.AppendPipeline
+	transport *netTransport
+}
 
 // AppendEntries implements raft.AppendPipeline.
 func (p pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	trim(args)
+	p.transport.bound(args)
 	return p.AppendPipeline.AppendEntries(args, resp)
+}
+
+// bound leaves out of a message what it must not say, and what is too much for it.
+func (t *netTransport) bound(args *raft.AppendEntriesRequest) {
+	args.LeaderCommitIndex = t.committed(args.LeaderCommitIndex)
+	trim(args)
 }
 
 // trim leaves the entries of a message that fit. raft counts entries, not

@@ -26,7 +26,7 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	// A term's primary is announced when an entry of the term is committed, so
 	// the commit index covers all earlier terms. It is read before what
 	// confirms the term.
-	commit := g.run.raft.CommitIndex()
+	commit := g.committed()
 	if g.confirmAlone(leadership.Term) {
 		return g.lastCommand(commit)
 	}
@@ -57,6 +57,12 @@ func (g *Group) confirmAlone(term uint64) bool {
 		}
 	}
 	return r.State() == raft.Leader && r.CurrentTerm() == term && g.run.store.Err() == nil
+}
+
+// committed is raft's commit index as far as this node has stored the entries too, if it counts for their majority.
+func (g *Group) committed() uint64 {
+	commit := g.run.raft.CommitIndex()
+	return g.run.log.beside.bound(commit)
 }
 
 // lastCommand returns the index of the last command at or below commit, or of

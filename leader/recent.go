@@ -28,7 +28,7 @@ type recent struct {
 // entrySize is what an entry counts for, in bytes.
 func entrySize(e *raft.Log) int64 { return int64(len(e.Data) + len(e.Extensions)) }
 
-// stored takes entries in that the log has, durably.
+// stored takes entries in that the log has, or is about to have (see beside).
 func (r *recent) stored(entries []*raft.Log) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

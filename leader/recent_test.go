@@ -22,7 +22,7 @@ func TestRecentIsTheLog(t *testing.T) {
 		}
 		defer store.Close()
 		others := true
-		l := &groupLog{Store: store, several: func() bool { return others }}
+		l := newGroupLog(store, 0, func() bool { return others }, func() bool { return false })
 		first, last, term := uint64(1), uint64(0), uint64(1)
 		t.Repeat(map[string]func(*rapid.T){
 			"store": func(t *rapid.T) {

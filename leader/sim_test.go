@@ -107,7 +107,7 @@ func (s *sim) fault() {
 	s.faults++
 	n := s.node()
 	up := n.Life != nil
-	switch s.rng.IntN(20) {
+	switch s.rng.IntN(22) {
 	case 0:
 		if up {
 			s.lost(n.Life)
@@ -175,6 +175,10 @@ func (s *sim) fault() {
 		s.burst()
 	case 18, 19:
 		s.depose()
+	case 20, 21: // the disk takes its time
+		if up && s.disks[n.ID] != nil {
+			s.disks[n.ID].Delay("log.sync", time.Duration(1+s.rng.IntN(1500))*time.Millisecond)
+		}
 	}
 }
 
@@ -348,6 +352,9 @@ func (s *sim) run(seed uint64, d time.Duration) {
 		cfg.FS = s.disks[cfg.Node]
 		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaseTimeout = 2*time.Second, 2*time.Second, time.Second
 		cfg.CommitTimeout = 300 * time.Millisecond
+		if s.rng.IntN(2) == 0 {
+			cfg.StoreBeside = -1
+		}
 	}
 	s.c.StartAll()
 	s.c.Start("n4")

@@ -33,7 +33,7 @@ func (g *Group) Stats() Stats {
 	}
 	r := g.run.raft
 	s := Stats{
-		Term: r.CurrentTerm(), LastIndex: r.LastIndex(), CommitIndex: r.CommitIndex(),
+		Term: r.CurrentTerm(), LastIndex: r.LastIndex(), CommitIndex: g.committed(),
 		AppliedIndex: g.run.fsm.applied(), SnapshotBytes: g.logBytes(),
 	}
 	g.proposals.Lock()
