@@ -48,13 +48,14 @@ func (db *DB) crrState() *schema.State {
 }
 
 // discover looks, after a statement that named something unknown, whether main says more of conflict-free tables than
-// this node's file knew. true: the statement may do better now. An error is what is to be answered instead.
-func (db *DB) discover(ctx context.Context, err error) (bool, error) {
+// this node's file did before the statement, which is was: others look too, and may have found it meanwhile.
+// true: the statement may do better now. An error is what is to be answered instead.
+func (db *DB) discover(ctx context.Context, was *schema.State, err error) (bool, error) {
 	m := db.e.cfg.CRR
 	if m == nil || !namesUnknown(err) || !db.e.keeps(db.t) {
 		return false, nil
 	}
-	was, at := db.crrState(), uint64(db.t.Position().TXID)+1
+	at := uint64(db.t.Position().TXID) + 1
 	if db.crr.Load() == nil && db.bare.Load() == at {
 		return false, nil
 	}

@@ -71,4 +71,25 @@ func TestConflictFree(t *testing.T) {
 	r.want(tn, "SELECT count(*) FROM hearts", "[[0]]")
 }
 
+// A statement that met the schema as it was runs again when somebody else has found the newer one meanwhile.
+func TestSchemaFoundByAnother(t *testing.T) {
+	r, _ := newCRRRig(t, Config{})
+	tn := r.create(1, tenant.Limits{})
+	r.exec(tn, createLikes)
+	db, err := r.e.acquire(tn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.e.release(db)
+	was := db.crrState()
+	r.exec(tn, "CREATE TABLE crr.counter(id TEXT PRIMARY KEY NOT NULL, n COUNTER NOT NULL DEFAULT 0)")
+	missing := wire.NewError(wire.CodeSQLiteError, "no such table: counter")
+	if again, err := db.discover(t.Context(), was, missing); err != nil || !again {
+		t.Errorf("a statement of before: %v, %v", again, err)
+	}
+	if again, err := db.discover(t.Context(), db.crrState(), missing); err != nil || again {
+		t.Errorf("a statement of now: %v, %v", again, err)
+	}
+}
+
 var _ = pagestore.ErrClosed

@@ -283,6 +283,7 @@ func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 	default:
 		return Executed{}, wire.NewError(wire.CodeTooManyRequests, "%d requests of this tenant are under way on this node; that is its limit", cap(db.inFlight))
 	}
+	was := db.crrState()
 	plan, werr := db.plan(req, &rec)
 	if werr != nil {
 		return Executed{}, werr
@@ -297,7 +298,7 @@ func (e *Engine) execute(ctx context.Context, t *pagestore.Tenant, q Quorum, req
 		if err == errDBClosed {
 			return x, err
 		}
-		if again, werr := db.discover(ctx, err); werr != nil {
+		if again, werr := db.discover(ctx, was, err); werr != nil {
 			return x, werr
 		} else if again {
 			return x, errDBClosed // it had no effect, and may run otherwise now
@@ -413,12 +414,13 @@ func (db *DB) read(ctx context.Context, q Quorum, req *wire.Request, fresh bool,
 		count.maxRows, count.maxBytes = db.limits.AnswerRows, db.limits.AnswerBytes
 	}
 	for try := 0; ; try++ {
+		was := db.crrState()
 		x, err := db.readOnce(ctx, req, fresh, count)
 		if err == errReplacedStore && !count.any && try < 3 {
 			continue
 		}
 		if err != nil && !count.any && try < 3 {
-			again, werr := db.discover(ctx, err)
+			again, werr := db.discover(ctx, was, err)
 			if werr != nil {
 				return Executed{}, werr
 			}
