@@ -178,7 +178,7 @@ func TestBesideIsForSlowDisks(t *testing.T) {
 			proposeAll(t, p, "timed", 10)
 			return time.Since(began) / 10
 		}
-		if d := took(200 * time.Microsecond); d < 400*time.Microsecond {
+		if d := took(20 * time.Microsecond); d < 40*time.Microsecond {
 			t.Errorf("with a quick disk an entry takes %s: not two syncs", d)
 		}
 		if d := took(5 * time.Millisecond); d >= 10*time.Millisecond {

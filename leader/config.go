@@ -70,7 +70,7 @@ type Config struct {
 	// than 256, throughput over distance suffers. 256.
 	BatchEntries int
 	// StoreBeside is how long a sync of the log must take here, smoothed, for a primary's entries to be sent to the others before they
-	// are stored here: it costs another goroutine, and most of what a short sync takes. Negative: always. 500 us.
+	// are stored here: it costs another goroutine, which is not worth it for a sync that takes nothing. Negative: always. 50 us.
 	StoreBeside time.Duration
 	// QueueEntries and QueueBytes bound the proposals that are not answered
 	// yet; beyond them there is OverloadedError. 16384 and 64 MiB.
@@ -91,7 +91,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.ElectionTimeout, max(time.Second, c.HeartbeatTimeout))
 	setDefault(&c.LeaseTimeout, c.HeartbeatTimeout/2)
 	setDefault(&c.CommitTimeout, 50*time.Millisecond)
-	setDefault(&c.StoreBeside, 500*time.Microsecond)
+	setDefault(&c.StoreBeside, 50*time.Microsecond)
 	setDefault(&c.RPCTimeout, max(5*time.Second, 2*c.HeartbeatTimeout))
 	setDefault(&c.QueueEntries, 16384)
 	setDefault(&c.QueueBytes, 64<<20)

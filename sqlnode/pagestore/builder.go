@@ -87,7 +87,7 @@ func (b *builder) run(h *txn.Header, src iter.Seq2[txn.Page, error]) error {
 func (b *builder) make(v *newVersion, p txn.Page, h *txn.Header, grown *uint32) error {
 	var before []byte
 	if p.Pgno <= b.at.Pages { // then the store has it, or another transaction of the batch made it
-		if p.Encoding == txn.EncodingDelta {
+		if p.Encoding.OnPrevious() {
 			if err := b.s.readAt(v.data, p.Pgno, 0, b.prev.TXID); err != nil {
 				return err
 			}

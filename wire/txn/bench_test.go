@@ -35,22 +35,29 @@ func BenchmarkPageSum(b *testing.B) {
 	}
 }
 
-// BenchmarkChange is the usual page of a small transaction: sum and delta.
+// BenchmarkChange is the usual page of a small transaction, sum and delta: bytes that differ here and there, and
+// a page of an index that a row came into.
 func BenchmarkChange(b *testing.B) {
 	prev, sparse, _, _ := benchPages()
-	h := sampleHeader()
-	h.PageSize = 4096
-	sum := PageSum(1, prev)
-	var e Encoder
-	b.SetBytes(4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := e.Begin(h); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := e.Change(1, prev, sparse, sum); err != nil {
-			b.Fatal(err)
-		}
+	before, after := rowPages(4096, 150, 16, 1)
+	for name, pages := range map[string][2][]byte{"sparse": {prev, sparse}, "row": {before, after}} {
+		b.Run(name, func(b *testing.B) {
+			h := sampleHeader()
+			h.PageSize = 4096
+			sum := PageSum(1, pages[0])
+			var e Encoder
+			b.SetBytes(4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := e.Begin(h); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := e.Change(1, pages[0], pages[1], sum); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(e.Size()), "entry-bytes")
+		})
 	}
 }
 

@@ -33,6 +33,7 @@ type Encoder struct {
 	crc      uint32 // of those
 	delta    []byte // the newest page's delta
 	isDelta  bool   // delta is whole: it was not given up for being too long
+	copies   []byte // the same, shorter
 	block    []byte // a page's LZ4 block
 	unpacked []byte // what that gives
 }
@@ -139,30 +140,33 @@ func (e *Encoder) add(p Page) {
 	e.h.Pages++
 }
 
-// smallest chooses an encoding: a delta that is below half the page is taken at once, since
-// it is the usual case and the cheapest to build; else the shortest of all.
+// smallest chooses an encoding: a delta, with copies if that is shorter, that is below half the page is taken at once,
+// since it is the usual case and the cheapest to build; else the shortest of all.
 func (e *Encoder) smallest(prev, next []byte) (Encoding, []byte) {
 	size := len(next)
 	if prev == nil {
 		prev = zeros[:size]
 	}
 	e.delta, e.isDelta = appendDelta(e.delta[:0], prev, next, size-1)
-	if e.isDelta && len(e.delta) < size/2 {
-		return EncodingDelta, e.delta
-	}
-	limit := size
+	encoding, data := EncodingRaw, next
 	if e.isDelta {
-		limit = len(e.delta)
+		encoding, data = EncodingDelta, e.delta
+		if len(e.delta) > copyFrom {
+			var shorter bool
+			if e.copies, shorter = appendCopies(e.copies[:0], e.delta, prev, next, len(e.delta)); shorter {
+				encoding, data = EncodingCopies, e.copies
+			}
+		}
+		if len(data) < size/2 {
+			return encoding, data
+		}
 	}
 	var compressed bool
-	e.block, compressed = appendLZ4(e.block[:0], next, limit)
-	switch {
-	case compressed && e.comesBack(next):
+	e.block, compressed = appendLZ4(e.block[:0], next, len(data))
+	if compressed && e.comesBack(next) {
 		return EncodingLZ4, e.block
-	case e.isDelta:
-		return EncodingDelta, e.delta
 	}
-	return EncodingRaw, next
+	return encoding, data
 }
 
 // comesBack says whether the block unpacks to page. The log is the only place where a page is until its segment is written: what

@@ -9,10 +9,11 @@ import (
 	"github.com/nearsql/nearsql/wire"
 )
 
-// magic and version are the first two bytes of each entry.
+// magic and version are the first two bytes of each entry. Entries of oldest are read too: they have no copies.
 const (
 	magic   = 'N'
-	version = 1
+	version = 2
+	oldest  = 1
 )
 
 // MaxEntry is the length in bytes that an entry of the Raft log should not
@@ -321,8 +322,8 @@ func (d *headerDecoder) header(h *Header) {
 		d.off = 0
 		d.fail("no entry: first byte is wrong")
 		return
-	case start[1] != version:
-		d.err = &VersionError{Found: start[1], Known: []uint8{version}}
+	case start[1] < oldest || start[1] > version:
+		d.err = &VersionError{Found: start[1], Known: []uint8{oldest, version}}
 		return
 	}
 	h.Kind, h.Flags = Kind(start[2]), Flags(start[3])

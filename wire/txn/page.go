@@ -17,6 +17,8 @@ const (
 	EncodingRaw   Encoding = 1 // the page
 	EncodingDelta Encoding = 2 // runs of changed bytes
 	EncodingLZ4   Encoding = 3 // one LZ4 block
+	// EncodingCopies: runs of changed bytes, of which some are elsewhere in the previous version; since version 2.
+	EncodingCopies Encoding = 4
 )
 
 // String names the encoding.
@@ -28,9 +30,14 @@ func (e Encoding) String() string {
 		return "delta"
 	case EncodingLZ4:
 		return "lz4"
+	case EncodingCopies:
+		return "copies"
 	}
 	return fmt.Sprintf("encoding(%d)", uint8(e))
 }
+
+// OnPrevious says whether a page of this encoding is made from its previous version.
+func (e Encoding) OnPrevious() bool { return e == EncodingDelta || e == EncodingCopies }
 
 // Page is one page of a transaction, as it is stored.
 type Page struct {
@@ -50,16 +57,27 @@ func (p Page) Apply(dst, prev []byte) error {
 			return fmt.Errorf("page %d: %w", p.Pgno, formatErr(-1, "raw page of %d bytes, want %d", len(p.Data), len(dst)))
 		}
 		copy(dst, p.Data)
-	case EncodingDelta:
-		switch {
-		case prev == nil:
-			clear(dst)
-		case len(prev) != len(dst):
+	case EncodingDelta, EncodingCopies: // OnPrevious
+		if prev == nil {
+			prev = zeros[:len(dst)]
+		}
+		if len(prev) != len(dst) {
 			return fmt.Errorf("page %d: previous version of %d bytes, want %d", p.Pgno, len(prev), len(dst))
-		case len(dst) > 0 && &dst[0] != &prev[0]:
+		}
+		same := len(dst) > 0 && &dst[0] == &prev[0]
+		if !same {
 			copy(dst, prev)
 		}
-		if err := applyDelta(dst, p.Data); err != nil {
+		var err error
+		switch {
+		case p.Encoding == EncodingDelta:
+			err = applyDelta(dst, p.Data)
+		case same:
+			err = applyCopiesInPlace(dst, p.Data)
+		default:
+			err = applyCopies(dst, prev, p.Data)
+		}
+		if err != nil {
 			return fmt.Errorf("page %d: %w", p.Pgno, err)
 		}
 	case EncodingLZ4:
@@ -119,10 +137,10 @@ func nextPage(b []byte, h *Header, last uint32) (p Page, head, size int, err err
 	switch p.Encoding {
 	case EncodingRaw:
 		return p, head, int(h.PageSize), nil
-	case EncodingDelta, EncodingLZ4:
+	case EncodingDelta, EncodingLZ4, EncodingCopies:
 		length, n := uvarint(b[head:])
 		// What is not shorter than the page would have been stored raw.
-		if n == 0 || length >= uint64(h.PageSize) || length == 0 && p.Encoding == EncodingLZ4 {
+		if n == 0 || length >= uint64(h.PageSize) || length == 0 && p.Encoding != EncodingDelta {
 			return Page{}, 0, 0, formatErr(head, "bad length of page %d", p.Pgno)
 		}
 		return p, head + n, int(length), nil

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -11,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -252,7 +255,8 @@ func TestVerifyFindsEachFlippedBit(t *testing.T) {
 	}
 }
 
-func TestGolden(t *testing.T) {
+// goldenEntries are the entries of testdata, as they are written today.
+func goldenEntries(t *testing.T) map[string][]byte {
 	tx := sample()
 	large := sampleHeader()
 	large.Flags, large.Pages, large.Operation, large.Parts, large.BodyLen, large.BodyCRC = FlagParts|FlagImport, 2, 0x0102030405060708, 1, 600, 0xcafef00d
@@ -266,17 +270,24 @@ func TestGolden(t *testing.T) {
 		}
 		return b
 	}
-	small := tx
-	small.header.Commit = 1
+	small, copies := tx, tx
+	small.header.Commit, copies.header.Commit = 1, 1
 	small.changes = tx.changes[:1]
-	for name, got := range map[string][]byte{
-		"transaction.v1": tx.encode(t, new(Encoder)),
-		"small.v1":       small.encode(t, new(Encoder)),
-		"parts.v1":       entry(large, ""),
-		"part.v1":        entry(part, "piece of a body"),
-		"control.v1":     entry(control, "\x00payload"),
-	} {
-		file := filepath.Join("testdata", name+".hex")
+	prev, next := rowPages(512, 40, 9, 1)
+	copies.changes = []change{{1, prev, next}}
+	return map[string][]byte{
+		"transaction": tx.encode(t, new(Encoder)),
+		"small":       small.encode(t, new(Encoder)),
+		"copies":      copies.encode(t, new(Encoder)),
+		"parts":       entry(large, ""),
+		"part":        entry(part, "piece of a body"),
+		"control":     entry(control, "\x00payload"),
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, got := range goldenEntries(t) {
+		file := filepath.Join("testdata", name+".v2.hex")
 		want, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) && *addGolden {
 			if err := os.WriteFile(file, []byte(hex.Dump(got)), 0o644); err != nil {
@@ -291,19 +302,136 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s: got\n%swant\n%s", name, hex.Dump(got), want)
 		}
 	}
-	h, body, err := Split(tx.encode(t, new(Encoder)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var encodings []Encoding
-	for p, err := range Pages(&h, body) {
+	for name, want := range map[string]string{"transaction": "[delta lz4 raw]", "copies": "[copies]"} {
+		h, body, err := Split(goldenEntries(t)[name])
 		if err != nil {
 			t.Fatal(err)
 		}
-		encodings = append(encodings, p.Encoding)
+		var encodings []Encoding
+		for p, err := range Pages(&h, body) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			encodings = append(encodings, p.Encoding)
+		}
+		if fmt.Sprint(encodings) != want {
+			t.Errorf("the golden %s has %v", name, encodings)
+		}
 	}
-	if fmt.Sprint(encodings) != "[delta lz4 raw]" {
-		t.Errorf("the golden transaction has %v", encodings)
+}
+
+// TestGoldenOfBefore: what version 1 wrote says the same as what is written now.
+func TestGoldenOfBefore(t *testing.T) {
+	now := goldenEntries(t)
+	for _, name := range []string{"transaction", "small", "parts", "part", "control"} {
+		dump, err := os.ReadFile(filepath.Join("testdata", name+".v1.hex"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before []byte
+		for line := range strings.Lines(string(dump)) { // offset, bytes, and what they look like
+			text, _, _ := strings.Cut(line, "|")
+			for _, field := range strings.Fields(text)[1:] {
+				b, err := hex.DecodeString(field)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before = append(before, b...)
+			}
+		}
+		if before[1] != 1 {
+			t.Fatalf("%s is of version %d", name, before[1])
+		}
+		if err := Verify(before); err != nil {
+			t.Fatal(err)
+		}
+		h, body, err := Split(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantHeader, wantBody, err := Split(now[name])
+		if err != nil || h != wantHeader || !bytes.Equal(body, wantBody) {
+			t.Errorf("%s: %+v, %x, %v", name, h, body, err)
+		}
+	}
+}
+
+// rowPages is a page of a b-tree before and after some rows came into its middle: as SQLite does it, pointers at the beginning, which move,
+// and cells at the end, to which some are added.
+func rowPages(size, rows, cell, added int) (prev, next []byte) {
+	r := rand.New(rand.NewPCG(uint64(size), uint64(rows)))
+	build := func(order []int, cells int) []byte {
+		page := make([]byte, size)
+		page[0] = 10
+		binary.BigEndian.PutUint16(page[3:], uint16(len(order)))
+		binary.BigEndian.PutUint16(page[5:], uint16(size-cells*cell))
+		for i, c := range order {
+			binary.BigEndian.PutUint16(page[8+2*i:], uint16(size-(c+1)*cell))
+		}
+		text := rand.New(rand.NewPCG(7, 7))
+		for c := range cells {
+			for i := range cell {
+				page[size-(c+1)*cell+i] = byte(text.IntN(256))
+			}
+		}
+		return page
+	}
+	order := r.Perm(rows)
+	prev = build(order, rows)
+	for i := range added {
+		order = slices.Insert(order, r.IntN(len(order)), rows+i)
+	}
+	return prev, build(order, rows+added)
+}
+
+// TestCopies: where rows come into a page or go, the pointers that move are not sent.
+func TestCopies(t *testing.T) {
+	for _, added := range []int{1, 2, 5} {
+		prev, next := rowPages(4096, 150, 16, added)
+		for name, c := range map[string][2][]byte{"come": {prev, next}, "go": {next, prev}} {
+			h := sampleHeader()
+			h.PageSize, h.Commit = 4096, 1
+			var e Encoder
+			entry := transaction{h, []change{{1, c[0], c[1]}}}.encode(t, &e)
+			h, body, err := Split(entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for p, err := range Pages(&h, body) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				most := 30 + 32*added // header, and for each row its cell, its pointer, and three runs
+				if p.Encoding != EncodingCopies || len(p.Data) > most || len(e.delta) < 2*len(p.Data) {
+					t.Errorf("%d rows %s: %s of %d bytes, the delta has %d; want at most %d", added, name, p.Encoding, len(p.Data), len(e.delta), most)
+				}
+				page := bytes.Clone(c[0])
+				if err := p.Build(page, page); err != nil {
+					t.Errorf("%d rows %s: %v", added, name, err)
+				}
+			}
+		}
+	}
+}
+
+func TestBadCopies(t *testing.T) {
+	prev := make([]byte, 512)
+	for name, data := range map[string][]byte{
+		"gap beyond the page":       {0xff, 0x7f, 2, 'x'},
+		"run of no bytes":           {0, 0},
+		"run beyond the page":       {0xf0, 3, 0x81, 1, 4},
+		"end within a run":          {0, 8, 'x'},
+		"copy without its distance": {0, 9},
+		"copy from where it is":     {0, 9, 0},
+		"copy from before the page": {1, 9, 3},
+		"copy from behind the page": {0xf8, 3, 9, 0x0a},
+		"distance of no end":        {0, 9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		"end within a gap":          {0x80},
+	} {
+		p := Page{Pgno: 1, Encoding: EncodingCopies, Data: data}
+		if err := p.Apply(make([]byte, 512), prev); !errors.As(err, new(*FormatError)) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -326,7 +454,14 @@ func randomTransaction(r *rand.Rand) transaction {
 			}
 			copy(next, prev)
 		}
-		switch r.IntN(4) {
+		switch r.IntN(5) {
+		case 4: // bytes that move, by a little mostly
+			copy(next, prev)
+			for range 1 + r.IntN(4) {
+				from, by := r.IntN(len(next)), []int{2, -2, 4, -4, r.IntN(9) - 4}[r.IntN(5)]
+				copy(next[min(max(0, from+by), len(next)):], next[from:min(len(next), from+r.IntN(300))])
+				next[from] = byte(r.Uint32())
+			}
 		case 0: // as it was
 		case 1: // all of it
 			for i := range next {
@@ -409,7 +544,7 @@ func TestRandomTransactions(t *testing.T) {
 			t.Fatalf("seed %d: a byte too much passes", seed)
 		}
 	}
-	for _, e := range []Encoding{EncodingRaw, EncodingDelta, EncodingLZ4} {
+	for _, e := range []Encoding{EncodingRaw, EncodingDelta, EncodingLZ4, EncodingCopies} {
 		if seen[e] == 0 {
 			t.Errorf("seed %d: no %s page", seed, e)
 		}
