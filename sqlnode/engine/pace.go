@@ -16,7 +16,7 @@ const (
 // longer than a group takes, nor than holdMax, since the newest group began.
 //
 // Clients that are answered together ask again one after the other, as fast as they and the server get to it. So for a moment
-// after answers have left, for no longer than half of what a group takes, nor than returnMax, the next group also waits until as
+// after answers have left, for no longer than a group takes, nor than returnMax, the next group also waits until as
 // many requests have come as were answered: unless clients here don't ask again so soon.
 type pace struct {
 	underway int           // requests whose transaction has begun, and that are not answered
@@ -61,7 +61,7 @@ func (p *pace) end(n int, began, now time.Time) {
 }
 
 // moment is how long after answers left those who got them are waited for.
-func (p *pace) moment() time.Duration { return min(p.took/2, returnMax) }
+func (p *pace) moment() time.Duration { return min(p.took, returnMax) }
 
 // wait is how long the next group is to wait when so many requests are in line, if nothing happens meanwhile; 0 means that
 // it begins now.

@@ -177,7 +177,7 @@ func TestPaceWaitsForThoseAnswered(t *testing.T) {
 	p.took = 100 * time.Microsecond
 	round(1, 0)
 	p.took = 100 * time.Microsecond
-	check("a group takes no longer than that", 50*time.Microsecond)
+	check("a group takes no longer than that", 100*time.Microsecond)
 }
 
 // Clients that are answered together and come back one after the other, soon, share transactions still.
