@@ -9,7 +9,8 @@
 //     the body: whoever applies entries to the log looks at headers alone.
 //   - The encoding is deterministic: the same header and pages give the same
 //     bytes, and each decoder refuses what the encoder would not have written
-//     in the header, so that decoding and encoding again is the identity.
+//     in the header, so that decoding and encoding again is the identity for
+//     entries of the newest version.
 //   - No decoder panics, and none allocates more than a small multiple of a page,
 //     whatever its input. Errors are *FormatError, or *VersionError for an entry
 //     of another version.
