@@ -53,7 +53,7 @@ func (p *plan) parse(args []string) (parts map[string]bool, err error) {
 	}
 	p.fsyncs, p.rows, p.slices, p.merged, p.writes, p.counted = 1000, 10_000, 20, 33_000, 1000, 10*time.Second
 	if *quick {
-		p.fsyncs, p.slices, p.merged, p.writes, p.counted = 200, 6, 12_000, 300, 2*time.Second
+		p.fsyncs, p.slices, p.merged, p.writes, p.counted = 200, 16, 12_000, 300, 2*time.Second
 	}
 	parts = make(map[string]bool)
 	for _, s := range strings.Split(*only, ",") {
