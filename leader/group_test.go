@@ -196,6 +196,29 @@ func TestSnapshotAndTail(t *testing.T) {
 	})
 }
 
+// TestSnapshotOnAFullDisk: to make a snapshot, and shorten the log, no file of the log is needed.
+func TestSnapshotOnAFullDisk(t *testing.T) {
+	fsys := disktest.NewFaults(disktest.NewMemFS())
+	l := start(t, config(fsys, &list{}))
+	if !l.primary() {
+		t.Fatal(<-l.ended)
+	}
+	for _, e := range numbered(0, 20) {
+		if _, err := l.propose(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fsys.Fail("log.create", 0, syscall.ENOSPC)
+	must(t, l.Snapshot())
+	if l.LogBytes() != 0 {
+		t.Errorf("%d bytes of the log are not in the snapshot", l.LogBytes())
+	}
+	if _, err := l.propose("behind it"); err != nil {
+		t.Error(err)
+	}
+	l.end(t)
+}
+
 func TestReadIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := disktest.NewMemFS()

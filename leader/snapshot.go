@@ -54,9 +54,10 @@ func (g *Group) Snapshot() error {
 }
 
 // setTrailing makes TrailingBytes a count of entries, as raft wants it, by the
-// mean size of those in the log.
+// mean size of those in the log. One entry stays at least: a log without any begins anew in a file of its own, for
+// which a full disk has no room, and the log would have failed.
 func (g *Group) setTrailing(r *raft.Raft) error {
-	trailing := uint64(0)
+	trailing := uint64(1)
 	if conf := r.GetConfiguration().Configuration(); len(conf.Servers) > 1 {
 		first, err := g.run.store.FirstIndex()
 		if err != nil {
