@@ -171,7 +171,7 @@ func BenchmarkPush(b *testing.B) {
 	to.me.Site, to.track.site = 2, 2
 	fill(b, from, k.insert, 1000, 1000)
 	to.pull(from)
-	p := Pushed{Upto: from.me.hlc, Seq: from.me.lseq}
+	p := Pushed{Mark: from.Head().Mark()}
 	i := 0
 	for b.Loop() {
 		if err := from.try(k.update, i%1000); err != nil {
@@ -179,7 +179,7 @@ func BenchmarkPush(b *testing.B) {
 		}
 		i++
 		var err error
-		p, err = from.r.Push(p.Upto, p.Seq, func(f []byte) error {
+		p, err = from.r.Push(p.Mark, func(f []byte) error {
 			r, err := to.Receive(f)
 			if err == nil && r.Rows != 1 {
 				b.Fatal(r)

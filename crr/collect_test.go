@@ -66,7 +66,7 @@ func TestVectorBeforeItsWrites(t *testing.T) {
 	clock.add(time.Second)
 	b.do("UPDATE likes SET n=n+5")
 	var push []byte
-	if p, err := b.r.Push(0, 0, func(f []byte) error { push = f; return nil }); err != nil || !p.Sent {
+	if p, err := b.r.Push(Mark{}, func(f []byte) error { push = f; return nil }); err != nil || !p.Sent {
 		t.Fatal(p, err)
 	}
 	clock.add(time.Second)
@@ -103,10 +103,10 @@ func TestVectorBeforeItsWrites(t *testing.T) {
 func TestPushes(t *testing.T) {
 	_, ss := several(t, 3, likes)
 	a, b, c := ss[0], ss[1], ss[2]
-	push := func(s *tester, prev HLC, after int64) ([]byte, Pushed) {
+	push := func(s *tester, from Mark) ([]byte, Pushed) {
 		t.Helper()
 		var f []byte
-		p, err := s.r.Push(prev, after, func(b []byte) error { f = b; return nil })
+		p, err := s.r.Push(from, func(b []byte) error { f = b; return nil })
 		if err != nil || !p.Sent {
 			t.Fatal(p, err)
 		}
@@ -119,12 +119,12 @@ func TestPushes(t *testing.T) {
 		}
 	}
 	a.do(upsertX)
-	first, p := push(a, 0, 0)
+	first, p := push(a, Mark{})
 	a.do(upsertX)
-	second, p2 := push(a, p.Upto, p.Seq)
+	second, p2 := push(a, p.Mark)
 	b.pull(a)
 	b.do(upsertX)
-	third, _ := push(b, 0, 0)
+	third, _ := push(b, Mark{})
 	want("the second before the first", second, Early)
 	want("one that has seen both", third, Early)
 	want("the first", first, Applied)
@@ -134,10 +134,10 @@ func TestPushes(t *testing.T) {
 	if g := c.one("SELECT n FROM likes"); g.Int() != 3 {
 		t.Errorf("n is %s", g)
 	}
-	if p, err := a.r.Push(p2.Upto, p2.Seq, nil); err != nil || p.Sent || p.Upto != p2.Upto {
+	if p, err := a.r.Push(p2.Mark, nil); err != nil || p.Sent || p.Upto() != p2.Upto() {
 		t.Errorf("nothing to push: %+v, %v", p, err)
 	}
-	if p, err := a.r.Push(0, 0, func([]byte) error { return nil }); err != nil || !p.Sent {
+	if p, err := a.r.Push(Mark{}, func([]byte) error { return nil }); err != nil || !p.Sent {
 		t.Errorf("everything once more: %+v, %v", p, err)
 	}
 	a.pull(b)

@@ -166,7 +166,7 @@ func (w *world) settle() {
 
 func (w *world) push(i int) {
 	var frame []byte
-	p, err := w.ss[i].r.Push(w.sent[i].Upto, w.sent[i].Seq, func(f []byte) error { frame = f; return nil })
+	p, err := w.ss[i].r.Push(w.sent[i].Mark, func(f []byte) error { frame = f; return nil })
 	if err != nil {
 		w.t.Fatalf("push: %v", err)
 	}

@@ -1,6 +1,7 @@
 package crr
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -226,7 +227,7 @@ func TestLargeBatches(t *testing.T) {
 			t.Errorf("frame %d has %d bytes", i, len(f))
 		}
 	}
-	if p, err := a.r.Push(0, 0, nil); err != nil || p.Sent {
+	if p, err := a.r.Push(Mark{}, nil); err != nil || p.Sent {
 		t.Errorf("10 MB were pushed: %+v, %v", p, err)
 	}
 	// A frame that is missing or comes twice spoils the batch, nothing is merged, and the next batch is whole.
@@ -298,4 +299,55 @@ func TestRingIsOnlyAHint(t *testing.T) {
 	a.do("UPDATE pair SET a='y'")
 	b.pull(a)
 	same(t, "after a large transaction", a, b)
+}
+
+// A reader that was made before the file's writer was opened anew does not ask what the writer before remembers: it knows nothing of what was written since.
+func TestReaderOfAnEarlierWriter(t *testing.T) {
+	clock := newTestClock()
+	cfg := Config{Now: clock.off(0)}
+	path := filepath.Join(t.TempDir(), "a.db")
+	a, b := newSite(t, 1, cfg, path, pair), newSite(t, 2, cfg, ":memory:", pair)
+	a.do("INSERT INTO pair VALUES(1,'x',1)")
+	b.pull(a)
+	from := a.Head().Mark()
+	old := a.Site.NewReader(openEngine(t, path))
+	defer old.Close()
+	a.Site.Close()
+	a.Site = openTester(t, openEngine(t, path), 1, cfg).Site
+	a.do("INSERT INTO pair VALUES(2,'y',2)")
+	var frames [][]byte
+	keep := func(f []byte) error { frames = append(frames, bytes.Clone(f)); return nil }
+	if p, err := old.Push(from, keep); err != nil || !p.Sent {
+		t.Fatal(p, err)
+	}
+	if got, err := b.take(frames); err != nil || got.Rows != 1 {
+		t.Errorf("a push: %+v, %v", got, err)
+	}
+	a.do("INSERT INTO pair VALUES(3,'z',3)")
+	frames = nil
+	if err := old.Answer(b.Request(1, a.me.File), keep); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.take(frames); err != nil || got.Rows != 1 {
+		t.Errorf("an answer: %+v, %v", got, err)
+	}
+	same(t, "after a writer was opened anew", a, b)
+}
+
+// A push goes on from a state of its own file only, under the number that it has.
+func TestPushFromAnotherFile(t *testing.T) {
+	_, ss := several(t, 2, likes)
+	a, b := ss[0], ss[1]
+	a.do(upsertX)
+	b.do(upsertX)
+	if _, err := a.r.Push(b.Head().Mark(), nil); !errors.Is(err, ErrOtherFile) {
+		t.Errorf("from a state of another site's file: %v", err)
+	}
+	from := a.Head().Mark()
+	if err := a.Renounce(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.r.Push(from, nil); !errors.Is(err, ErrOtherFile) {
+		t.Errorf("from before the file renounced its number: %v", err)
+	}
 }

@@ -54,7 +54,7 @@ var mutants = []mutant{
 	{"excluded.n is a mention", "classify.go", "if strings.EqualFold(of, c.target) || c.alias", "if of != \"\" || c.alias", "TestClassify"},
 	{"replace adds", "tracker.go", "\t\tif replaced {\n", "\t\tif replaced && false {\n", "TestIntent|TestConverge"},
 	{"ring forgets a part of a transaction", "ring.go", "for cut < len(m.list) && m.list[cut].lseq == m.from {\n\t\tcut++\n\t}", "m.from--", "TestRingIsOnlyAHint|TestConverge"},
-	{"ring claims to reach back", "ring.go", "if after < r.mu.from {", "if false {", "TestRingIsOnlyAHint|TestConverge"},
+	{"ring claims to reach back", "ring.go", "if r.mu.ended || after < r.mu.from {", "if r.mu.ended {", "TestRingIsOnlyAHint|TestConverge"},
 	{"rewound file keeps its number", "identity.go", "if s.me.Site == 0 || v[s.me.Site] <= s.me.hlc {", "if true {", "TestRewoundFile"},
 	{"snapshot keeps its identity", "snapshot.go", "SET site=NULL, hlc=0, file=?", "SET one=1, file=file WHERE ? IS NOT NULL", "TestBackupUnderANewNumber"},
 	{"snapshot forgets its own history", "snapshot.go", "WHERE site IS NOT NULL AND hlc>0", "WHERE site IS NULL", "TestBackupUnderANewNumber"},

@@ -123,27 +123,31 @@ func (r *Reader) Answer(q *Request, emit func(frame []byte) error) error {
 
 // Pushed is what a push took with it.
 type Pushed struct {
-	Upto HLC   // newest own transaction; Prev of the next push
-	Seq  int64 // number of the file's newest transaction; after of the next push
-	Sent bool  // false: there was nothing, or too much to push
+	Mark      // where it ends, and the next one begins
+	Sent bool // false: there was nothing, or too much to push
 }
 
 // errTooLarge is a push that takes more than a frame.
 var errTooLarge = errors.New("crr: too much to push")
 
-// Push makes the batch of the site's own transactions after prev, with the newest value of each cell only.
-// after is Pushed.Seq of the push before: what happened up to it is not looked at. What fits in no frame
-// is not pushed: the others pull it.
-func (r *Reader) Push(prev HLC, after int64, emit func(frame []byte) error) (p Pushed, err error) {
+// ErrOtherFile is a push from a mark of another file, or of the file under another number: it has been replaced, or has renounced its number.
+var ErrOtherFile = errors.New("crr: the file has another identity than that from which a push was to go on")
+
+// Push makes the batch of the site's own transactions after from, with the newest value of each cell only.
+// What fits in no frame is not pushed: the others pull it. It fails with ErrOtherFile.
+func (r *Reader) Push(from Mark, emit func(frame []byte) error) (p Pushed, err error) {
 	err = r.snapshot(func(v Vector) error {
-		p = Pushed{Upto: v[r.me.Site], Seq: r.me.lseq}
-		if r.me.Site == 0 || p.Upto <= prev {
+		if from != (Mark{}) && !from.Of(r.me.Identity) {
+			return ErrOtherFile
+		}
+		p.Mark = Head{Identity: r.me.Identity, Vector: v, Seq: r.me.lseq}.Mark()
+		if r.me.Site == 0 || p.upto <= from.upto {
 			return nil
 		}
-		h := &Header{Kind: Push, Tenant: r.me.Tenant, Site: r.me.Site, File: r.me.File, Schema: r.me.schema, After: Vector{r.me.Site: p.Upto}, Prev: prev, Deps: v.Clone()}
+		h := &Header{Kind: Push, Tenant: r.me.Tenant, Site: r.me.Site, File: r.me.File, Schema: r.me.schema, After: Vector{r.me.Site: p.upto}, Prev: from.upto, Deps: v.Clone()}
 		delete(h.Deps, r.me.Site)
 		// To this vector everything of the others is known.
-		known := Vector{r.me.Site: prev}
+		known := Vector{r.me.Site: from.upto}
 		for s := range h.Deps {
 			known[s] = math.MaxUint64
 		}
@@ -155,7 +159,7 @@ func (r *Reader) Push(prev HLC, after int64, emit func(frame []byte) error) (p P
 			only = append([]byte{}, f...)
 			return nil
 		})
-		err := r.collect(w, known, after)
+		err := r.collect(w, known, from.seq)
 		if err == nil {
 			err = w.close()
 		}

@@ -11,7 +11,8 @@ import (
 // numbers. It spares the reading of all metadata; it may name rows whose change was rolled back.
 //
 // Its writer is the site's; readers on other goroutines ask it for what changed.
-// A row is in the ring before its transaction commits, so a reader that sees the transaction finds it.
+// A row is in the ring before its transaction commits, so a reader that sees the transaction finds it. The file's next writer has another ring, of which
+// a reader that was made before knows nothing: when the writer is closed, which is before the next one is there, its ring answers nobody any more.
 type ring struct {
 	entries, bytes int // bounds; constant
 
@@ -21,6 +22,7 @@ type ring struct {
 		from  int64 // every change after this number is in list
 		list  []touched
 		bytes int
+		ended bool // the writer is closed: it may not be the newest
 	}
 }
 
@@ -58,6 +60,13 @@ func (r *ring) start(last int64) {
 	r.mu.from, r.mu.list, r.mu.bytes = r.mu.last, nil, 0
 }
 
+// end is called when the writer is closed: others may write from then on.
+func (r *ring) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.ended, r.mu.list, r.mu.bytes = true, nil, 0
+}
+
 func (r *ring) add(lseq int64, table uint32, key wire.Value) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,11 +89,12 @@ func (r *ring) add(lseq int64, table uint32, key wire.Value) {
 	}
 }
 
-// since returns the rows changed after a number and up to another, each once; ok is false when the ring doesn't reach back so far.
+// since returns the rows changed after a number and up to another, each once; ok is false when the ring doesn't reach back so far, or
+// can't know.
 func (r *ring) since(after, upto int64) (rows []rowID, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if after < r.mu.from {
+	if r.mu.ended || after < r.mu.from {
 		return nil, false
 	}
 	seen := make(map[rowID]bool)

@@ -131,7 +131,7 @@ func (s *sites) Rewound(id wire.TenantID, err *crr.RewoundError) {
 func (s *sites) renumber(id wire.TenantID) {
 	s.mu.Lock()
 	if k := s.mu.known[id]; k != nil {
-		k.site, k.of, k.last = 0, 0, 0
+		k.site = 0
 	}
 	s.mu.Unlock()
 	s.changedCatalogue()

@@ -47,8 +47,6 @@ type siteOf struct {
 	told  uint64    // version of the schema that its record had then
 	peers []exchange.Peer
 	site  crr.SiteID // of the file here
-	last  crr.HLC    // its newest transaction that was announced, of site of
-	of    crr.SiteID
 	file  crr.FileID
 	care  care
 	asked asked
@@ -211,9 +209,6 @@ func (s *sites) bring(ctx context.Context, r *resident, rec tenant.Tenant) error
 	changed := k.told != rec.Tables || !slices.Equal(k.peers, peers) || k.site != head.Site
 	k.seen, k.told, k.peers, k.site, k.file = at, rec.Tables, peers, head.Site, head.File
 	k.strange, k.view = strange, v.Version
-	if k.of != head.Site || k.last == 0 {
-		k.of, k.last = head.Site, head.Vector[head.Site]
-	}
 	s.mu.Unlock()
 	if changed && s.x != nil {
 		s.x.Add(rec.ID)
@@ -234,25 +229,11 @@ func inUse(all []crrfiles.Site) []crrfiles.Site {
 	return out
 }
 
-// changed is told of each committed transaction of a file; it must not block.
-func (s *sites) changed(f *crrfiles.File, head crr.Head) {
-	if s.x == nil || head.Site == 0 {
-		return
+// changed is told of what is committed in a file; it must not block.
+func (s *sites) changed(f *crrfiles.File, before, after crr.Head) {
+	if s.x != nil {
+		s.x.Committed(f.Tenant(), before, after)
 	}
-	own := head.Vector[head.Site]
-	s.mu.Lock()
-	k := s.mu.known[f.Tenant()]
-	if k != nil && k.of != head.Site {
-		k.of, k.last = head.Site, 0 // another number: its transactions begin anew
-	}
-	if k == nil || own <= k.last {
-		s.mu.Unlock()
-		return
-	}
-	prev := k.last
-	k.last = own
-	s.mu.Unlock()
-	s.x.Committed(f.Tenant(), crr.Committed{Stamp: crr.Stamp{HLC: own, Site: head.Site}, Prev: prev, Seq: head.Seq, Rows: 1})
 }
 
 // changedCatalogue wakes the look.

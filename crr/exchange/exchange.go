@@ -138,12 +138,10 @@ func (x *Exchange) Remove(id wire.TenantID) {
 	}
 }
 
-// urgentRows is how many changed rows are about a frame of a push: they are not gathered any longer.
-const urgentRows = 1000
-
-// Committed says that a local transaction has been committed, and is to be pushed. It is quick.
-func (x *Exchange) Committed(id wire.TenantID, c crr.Committed) {
-	if c.Stamp.Zero() {
+// Committed says that transactions have been committed between two states of a tenant's file, of which the local ones are to be
+// pushed. It is quick. What was committed while nobody said so is pulled by the others.
+func (x *Exchange) Committed(id wire.TenantID, before, after crr.Head) {
+	if after.Site == 0 || after.Vector[after.Site] <= before.Vector[after.Site] {
 		return
 	}
 	x.mu.Lock()
@@ -152,20 +150,15 @@ func (x *Exchange) Committed(id wire.TenantID, c crr.Committed) {
 	if t == nil {
 		return
 	}
-	now := time.Now()
-	if !t.pushed.known || t.pushed.site != c.Stamp.Site {
-		t.pushed = pushed{known: true, site: c.Stamp.Site, upto: c.Prev, seq: c.Seq - 1}
+	if !t.pushed.Of(after.Identity) && before.Identity == after.Identity {
+		t.pushed = before.Mark()
 	}
-	t.rows += c.Rows
 	if t.pushAt.IsZero() {
-		wait := x.cfg.Timing.Gather
-		if now.Sub(t.pushed.at) < 4*x.cfg.Timing.GatherMax {
+		now, wait := time.Now(), x.cfg.Timing.Gather
+		if now.Sub(t.pushedAt) < 4*x.cfg.Timing.GatherMax {
 			wait = x.cfg.Timing.GatherMax
 		}
 		t.pushAt = now.Add(wait)
-	}
-	if t.rows >= urgentRows {
-		t.pushAt = now
 	}
 	x.touchLocked(t)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/cluster"
+	"github.com/nearsql/nearsql/wire"
 )
 
 // Two sites 80 ms apart: what one writes is visible at the other within 130 ms in 99 of 100 cases.
@@ -106,5 +107,41 @@ func TestUrgentHeads(t *testing.T) {
 		if took := w.same(5*time.Second, acme, a, b); took > 300*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
+	})
+}
+
+// What was committed since the last push goes with the next one, all of it, however many transactions are told of at once, and whether each was told of or not: by the vector
+// of the newest the others take themselves to have it all, and ask for none of it again.
+func TestCommittedInOneTurn(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.distances(func(int, int) time.Duration { return 10 * time.Millisecond }, "a", "b")
+		other := wire.TenantID{2} // keeps them connected
+		a, b := w.start("a", 0, acme, other), w.start("b", 0, acme, other)
+		time.Sleep(2 * time.Second)
+		turn := func(told bool, ids ...string) {
+			t.Helper()
+			before := a.file(acme).site.Head()
+			for _, id := range ids {
+				if _, _, _, err := a.commit(acme, like(id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.Add(acme)
+			if told {
+				a.Committed(acme, before, a.file(acme).site.Head())
+			}
+		}
+		// The exchange has not looked at the file yet.
+		a.Remove(acme)
+		turn(true, "x", "y", "z")
+		w.same(10*time.Second, acme, a, b)
+		turn(true, "1", "2", "3")
+		turn(false, "4", "5")
+		turn(true, "6")
+		w.same(10*time.Second, acme, a, b)
+		time.Sleep(time.Minute)
+		turn(false, "7")
+		turn(true, "8", "9")
+		w.same(10*time.Second, acme, a, b)
 	})
 }

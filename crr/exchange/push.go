@@ -34,15 +34,15 @@ func (x *Exchange) doPush(ctx context.Context, t *tenant) error {
 	if err != nil {
 		return err
 	}
-	if alone || !from.known || before.Site != from.site {
+	if alone || from.Site() == 0 || !from.Of(before.Identity) {
 		// Who connects later pulls. Going on from here spares the reading of all that came meanwhile.
-		x.pushedTo(t, before, pushed{known: before.Site != 0, site: before.Site, upto: before.Vector[before.Site], seq: before.Seq})
+		x.pushedTo(t, before, before.Mark())
 		return nil
 	}
 	var data []byte
 	var p crr.Pushed
 	err = x.cfg.Host.Read(ctx, t.id, func(r *crr.Reader) (err error) {
-		p, err = r.Push(from.upto, from.seq, func(f []byte) error {
+		p, err = r.Push(from, func(f []byte) error {
 			data = append([]byte(nil), f...)
 			return nil
 		})
@@ -60,11 +60,11 @@ func (x *Exchange) doPush(ctx context.Context, t *tenant) error {
 	if err != nil {
 		return err
 	}
-	if after.Site != from.site {
-		return fmt.Errorf("the file has been replaced: its site is %d, and was %d", after.Site, from.site)
+	if !from.Of(after.Identity) {
+		return fmt.Errorf("%w: its site is %d, and was %d", crr.ErrOtherFile, after.Site, from.Site())
 	}
-	if p.Upto > from.upto {
-		x.pushedTo(t, after, pushed{known: true, site: from.site, upto: p.Upto, seq: p.Seq})
+	if p.Upto() > from.Upto() {
+		x.pushedTo(t, after, p.Mark)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -73,7 +73,7 @@ func (x *Exchange) doPush(ctx context.Context, t *tenant) error {
 		x.spreadLocked(t, data)
 		t.tellLater(time.Now(), &x.cfg.Timing) // a head that was sent since the push was read is taken for older than it
 		x.touchLocked(t)
-	case p.Upto > from.upto:
+	case p.Upto() > from.Upto():
 		x.Stats.TooLarge.Add(1)
 		t.urgent = true // they pull it
 		if t.changedAt.IsZero() {
@@ -84,11 +84,11 @@ func (x *Exchange) doPush(ctx context.Context, t *tenant) error {
 }
 
 // pushedTo notes how far the pushes are.
-func (x *Exchange) pushedTo(t *tenant, head crr.Head, p pushed) {
+func (x *Exchange) pushedTo(t *tenant, head crr.Head, to crr.Mark) {
 	x.touch(t, func() {
-		p.at = time.Now()
-		t.pushed, t.stirred = p, true
-		t.setHead(head, p.at, &x.cfg.Timing)
+		now := time.Now()
+		t.pushed, t.pushedAt, t.stirred = to, now, true
+		t.setHead(head, now, &x.cfg.Timing)
 	})
 }
 

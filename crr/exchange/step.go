@@ -102,7 +102,7 @@ func (x *Exchange) stepPushLocked(ctx context.Context, now time.Time, t *tenant)
 	case now.Before(t.pushAt):
 		return t.pushAt
 	}
-	t.pushing, t.rows, t.pushAt = true, 0, time.Time{}
+	t.pushing, t.pushAt = true, time.Time{}
 	x.goroutines.Go(func() { x.push(ctx, t) })
 	return time.Time{}
 }

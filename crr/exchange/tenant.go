@@ -36,10 +36,10 @@ type tenant struct {
 	stirred   bool // something of it was written since this node started
 
 	// Pushes of local transactions.
-	pushed  pushed
-	pushAt  time.Time // zero: nothing is to be pushed
-	rows    int
-	pushing bool
+	pushed   crr.Mark  // how far they were pushed; its site is 0 while the file has no number, or was not looked at
+	pushedAt time.Time // when that was noted
+	pushAt   time.Time // zero: nothing is to be pushed
+	pushing  bool
 
 	// Pushes of others.
 	inbox    []*arrived
@@ -49,15 +49,6 @@ type tenant struct {
 	greeting map[*peer]crr.Vector // what peers said to have, for the site to hear
 
 	pull *pull // under way
-}
-
-// pushed is how far local transactions were pushed.
-type pushed struct {
-	known bool
-	site  crr.SiteID
-	upto  crr.HLC
-	seq   int64
-	at    time.Time
 }
 
 // arrived is a push to be merged.
@@ -117,8 +108,8 @@ func (t *tenant) setHead(h crr.Head, now time.Time, timing *Timing) {
 	}
 	moved := !t.known || t.head.Hash != h.Hash
 	t.known, t.head, t.needHead, t.tries = true, h, false, 0
-	if t.pushed.known && t.pushed.site != h.Site || !t.pushed.known {
-		t.pushed = pushed{known: h.Site != 0, site: h.Site, upto: h.Vector[h.Site], seq: h.Seq}
+	if !t.pushed.Of(h.Identity) {
+		t.pushed = h.Mark()
 	}
 	if !moved {
 		return

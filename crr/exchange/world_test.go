@@ -369,11 +369,21 @@ func (n *testNode) Behind(id wire.TenantID, err error) {
 
 // Writing and reading.
 
-// try runs statements as one local transaction.
+// try runs statements as one local transaction, and tells of it.
 func (n *testNode) try(id wire.TenantID, sqls ...string) (crr.Committed, error) {
-	var c crr.Committed
+	c, before, after, err := n.commit(id, sqls...)
+	if err == nil {
+		n.Committed(id, before, after)
+	}
+	return c, err
+}
+
+// commit runs statements as one local transaction.
+func (n *testNode) commit(id wire.TenantID, sqls ...string) (c crr.Committed, before, after crr.Head, err error) {
 	f := n.file(id)
-	err := n.Write(context.Background(), id, func(s *crr.Site) (err error) {
+	err = n.Write(context.Background(), id, func(s *crr.Site) (err error) {
+		before = s.Head()
+		defer func() { after = s.Head() }()
 		s.SetOffset(n.Ahead())
 		if err := s.Begin(); err != nil {
 			return err
@@ -389,10 +399,7 @@ func (n *testNode) try(id wire.TenantID, sqls ...string) (crr.Committed, error) 
 		c, err = s.Commit()
 		return err
 	})
-	if err == nil {
-		n.Committed(id, c)
-	}
-	return c, err
+	return c, before, after, err
 }
 
 func (n *testNode) do(sqls ...string) crr.Committed {

@@ -13,6 +13,7 @@ import (
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/wire"
 )
 
@@ -138,7 +139,8 @@ func (f *File) write(ctx context.Context, used bool, do func(w *Writer) error) e
 		w.stale = true
 	}
 	f.announce(w, before)
-	if w.stale || errors.Is(err, pagestore.ErrReplaced) {
+	// After an I/O error a commit that failed may be on disk all the same: what the writer believes is read anew.
+	if w.stale || errors.Is(err, pagestore.ErrReplaced) || sqlite.ErrorCode(err)&0xff == sqlite.CodeIOErr {
 		f.m.Stats.WriterReopened.Add(1)
 		f.shut()
 	}
@@ -205,7 +207,7 @@ func (f *File) announce(w *Writer, before crr.Head) {
 	f.change.ch = make(chan struct{})
 	f.change.Unlock()
 	if f.m.cfg.OnChange != nil {
-		f.m.cfg.OnChange(f, head)
+		f.m.cfg.OnChange(f, before, head)
 	}
 }
 

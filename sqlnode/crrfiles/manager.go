@@ -28,9 +28,9 @@ type Config struct {
 	Now       func() time.Time
 	// Ahead is how far the local clock is ahead of the other sites', as far as is known; beyond a bound local writes are refused. nil: it is not known.
 	Ahead func() time.Duration
-	// OnChange is told of each committed transaction of a file, merges too, by the goroutine that made it, which still has
-	// the turn: it must not block, nor call the File's methods that take a turn. nil: nobody is.
-	OnChange func(f *File, head crr.Head)
+	// OnChange is told of what a turn has committed, merges too: the states of the file before and after, between which there may be several transactions. It
+	// is called by the goroutine that still has the turn: it must not block, nor call the File's methods that take one. nil: nobody is told.
+	OnChange func(f *File, before, after crr.Head)
 }
 
 func (c *Config) setDefaults() {

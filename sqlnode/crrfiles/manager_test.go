@@ -20,7 +20,7 @@ const likes = "CREATE TABLE crr.likes(post TEXT PRIMARY KEY NOT NULL, n COUNTER 
 func TestFileFollowsMain(t *testing.T) {
 	r := newRig(t)
 	var told []crr.Head
-	m := r.manager(Config{OnChange: func(_ *File, h crr.Head) { told = append(told, h) }})
+	m := r.manager(Config{OnChange: func(_ *File, _, h crr.Head) { told = append(told, h) }})
 	tn := r.tenant(1)
 	if _, err := m.Open(t.Context(), tn); !errors.Is(err, ErrNone) {
 		t.Fatalf("%v, want ErrNone", err)
