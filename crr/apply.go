@@ -101,7 +101,7 @@ func (s *Site) fits(h *Header) (Outcome, error) {
 		return Early, nil
 	case h.Kind == Pull && s.vv.Covers(h.After) && s.me.collected.Covers(h.Collected):
 		p := s.peer(h.Site, h.File) // the cursor is written with the next merge
-		p.cursor = max(p.cursor, h.Cursor)
+		p.cursor = h.Cursor
 		p.acked.Join(h.After)
 		return Duplicate, nil
 	}
@@ -144,7 +144,7 @@ func (s *Site) merge(h *Header, r *batchReader) (rows int, seq int64, err error)
 	s.vv.Join(h.After)
 	s.me.lseq, s.me.collected = seq, collected
 	if h.Kind == Pull {
-		p.cursor = max(p.cursor, h.Cursor)
+		p.cursor = h.Cursor
 	}
 	p.acked.Join(covered)
 	for site, o := range s.peers {
@@ -167,7 +167,7 @@ func (s *Site) mergeVector(h *Header, seq int64, collected Vector) error {
 		p := *s.peers[h.Site]
 		p.acked = p.acked.Clone()
 		p.acked.Join(h.After)
-		p.cursor = max(p.cursor, h.Cursor)
+		p.cursor = h.Cursor
 		if err := s.storePeer(h.Site, &p); err != nil {
 			return err
 		}

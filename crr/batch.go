@@ -27,7 +27,7 @@ type Header struct {
 	// sender's newest transaction alone.
 	After Vector
 
-	Cursor    int64  // of Pull: the sender's newest transaction, to ask from next time
+	Cursor    int64  // of Pull: the place of the sender's newest transaction, to ask from next time
 	Collected Vector // of Pull: tombstones up to here may be missing from it
 
 	Prev HLC    // of Push: the sender's transaction before those in the batch

@@ -100,11 +100,10 @@ func (r *Reader) checkRow(t *readTable, key wire.Value, row *Row, out *TableStat
 
 // PeerStatus is what a site knows of another.
 type PeerStatus struct {
-	Site   SiteID
-	File   FileID
-	Has    HLC    // newest transaction of it that is here
-	Acked  Vector // what it surely has
-	Cursor int64  // newest transaction of its file that was taken
+	Site  SiteID
+	File  FileID
+	Has   HLC    // newest transaction of it that is here
+	Acked Vector // what it surely has
 }
 
 // Status is what `crr status` shows of a site.
@@ -126,7 +125,7 @@ func (s *Site) Status() Status {
 	}
 	for _, site := range all.sites() {
 		p := s.peers[site]
-		st.Peers = append(st.Peers, PeerStatus{Site: site, File: p.file, Has: s.vv[site], Acked: p.acked.Clone(), Cursor: p.cursor})
+		st.Peers = append(st.Peers, PeerStatus{Site: site, File: p.file, Has: s.vv[site], Acked: p.acked.Clone()})
 	}
 	return st
 }

@@ -85,7 +85,7 @@ func (s *Site) counts(v Vector) error {
 // peer is what the site knows of another one.
 type peer struct {
 	file   FileID
-	cursor int64 // newest transaction of the peer's file that was taken
+	cursor int64 // of the newest answer from the peer's file that was taken
 	// acked is what the peer surely has, when also all that it had written by then is here.
 	acked Vector
 	// claims are vectors that the peer sent, of which its own transactions are not all here yet: the oldest and the newest.

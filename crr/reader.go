@@ -16,6 +16,7 @@ type Reader struct {
 	conn Conn
 	ring *ring // nil: of a file that nobody writes; all metadata is read
 	rows int   // most rows in a batch
+	run  uint32
 
 	me     self
 	state  *schema.State
@@ -25,7 +26,7 @@ type Reader struct {
 
 // NewReader returns a reader of the site's file over another connection.
 func (s *Site) NewReader(c Conn) *Reader {
-	return &Reader{conn: c, ring: s.ring, rows: s.cfg.BatchRows}
+	return &Reader{conn: c, ring: s.ring, rows: s.cfg.BatchRows, run: s.cfg.Run}
 }
 
 // OpenReader returns a reader of a file that no site of this process has open, for salvage.
@@ -108,10 +109,10 @@ func (r *Reader) Answer(q *Request, emit func(frame []byte) error) error {
 		if len(q.Vector.sites()) > 0 && !q.Vector.Covers(r.me.collected) {
 			return &BehindError{"it has not seen deletes that all others had, and that were forgotten since"}
 		}
-		h := &Header{Kind: Pull, Tenant: r.me.Tenant, Site: r.me.Site, File: r.me.File, Schema: r.me.schema, After: v, Cursor: r.me.lseq, Collected: r.me.collected}
+		h := &Header{Kind: Pull, Tenant: r.me.Tenant, Site: r.me.Site, File: r.me.File, Schema: r.me.schema, After: v, Cursor: cursorAt(r.run, r.me.lseq), Collected: r.me.collected}
 		after := int64(0)
 		if q.Of == r.me.File {
-			after = q.Cursor
+			after = cursorAfter(q.Cursor, r.run, r.me.lseq)
 		}
 		w := r.writer(h, emit)
 		if err := r.collect(w, q.Vector, after); err != nil {

@@ -13,8 +13,8 @@ type Request struct {
 	File   FileID // of the asker
 	Schema uint64 // version that the asker is at
 	Vector Vector // what the asker has
-	// Cursor is the newest transaction of the file Of that the asker has taken, so that the answer
-	// need not look at older ones; 0 is always right.
+	// Cursor is the Header.Cursor of the newest answer from the file Of that the asker has taken, so that this one
+	// need not look at older transactions; 0 is always right.
 	Of     FileID
 	Cursor int64
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearsql/nearsql/wire"
+	"pgregory.net/rapid"
 )
 
 const upsertX = "INSERT INTO likes(id,n) VALUES('x',1) ON CONFLICT(id) DO UPDATE SET n=n+1"
@@ -299,4 +300,53 @@ func TestSalvage(t *testing.T) {
 	if g := c.one("SELECT group_concat(k||' '||what) FROM __crr_lost"); g != wire.Text("gone row,1 a") {
 		t.Errorf("lost: %s", g)
 	}
+}
+
+// A file that is put back from an older copy may have lost only what it had from others: its own transactions are all there, and it keeps its number. What it writes
+// then reaches those, too, who had taken more of what the file was than it has now.
+func TestRestoredFileIsAskedFromItsBeginning(t *testing.T) {
+	clock := newTestClock()
+	cfg := Config{Now: clock.off(0)}
+	dir := t.TempDir()
+	now, older := filepath.Join(dir, "a"), filepath.Join(dir, "older")
+	a, b, c := newSite(t, 1, cfg, now, likes), newSite(t, 2, cfg, ":memory:", likes), newSite(t, 3, cfg, ":memory:", likes)
+	a.do(upsertX)
+	settle(a, b, c)
+	if err := a.conn.Exec("VACUUM crr INTO 'file:" + older + "?vfs=unix'"); err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		clock.add(time.Second)
+		c.do(upsertX)
+		a.pull(c)
+		b.pull(a)
+	}
+	was := a.me.lseq
+	a = newSite(t, 1, cfg, older)
+	clock.add(time.Second)
+	a.do(upsertX)
+	if a.me.Site != 1 || a.me.lseq >= was {
+		t.Fatalf("site %d at its transaction %d, was at %d", a.me.Site, a.me.lseq, was)
+	}
+	b.pull(a)
+	if got := b.one("SELECT n FROM likes"); got.Int() != 11 {
+		t.Errorf("n is %s, want 11", got)
+	}
+	settle(a, b, c)
+	same(t, "after a file was put back", a, b, c)
+}
+
+func TestCursors(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		run := rapid.Uint32Range(1, 1<<31-1).Draw(t, "run")
+		lseq := rapid.Int64Range(0, 1<<40).Draw(t, "newest")
+		at := lseq - rapid.Int64Range(0, min(lseq, cursorMask)).Draw(t, "how much before")
+		c := cursorAt(run, at)
+		if got := cursorAfter(c, run, lseq); got != at || c < 0 {
+			t.Fatalf("cursor %x of %d: %d", c, at, got)
+		}
+		if other := rapid.Uint32Range(0, 1<<31-1).Draw(t, "other run"); other != run && cursorAfter(c, other, lseq) != 0 {
+			t.Fatal("a cursor of another run counts")
+		}
+	})
 }

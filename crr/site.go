@@ -22,11 +22,17 @@ type Config struct {
 	BatchRows int              // most rows in a batch that is merged at once; 0: 200,000
 	RingRows  int              // changed rows remembered; 0: 65,536
 	RingBytes int              // memory for their keys; 0: 8 MiB
+	// Run is the run of the program for which cursors count that are given out: below 2^31, the same for each time that the program opens the file, as long as it is
+	// sure that nobody puts another in its place meanwhile. 0: one is drawn.
+	Run uint32
 }
 
 func (c Config) defaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Run == 0 {
+		c.Run = NewRun()
 	}
 	if c.MaxSkew == 0 {
 		c.MaxSkew = DefaultMaxSkew

@@ -30,6 +30,7 @@ type File struct {
 	turn    chan struct{} // full while somebody has the writer; see take
 	w       *Writer       // by who has the turn; nil while it is closed
 	removed bool          // by who has the turn
+	closed  crr.Head      // what the file had when w was closed; by who has the turn
 
 	open    atomic.Bool                  // w is there
 	readers atomic.Int64                 // Readers that rest on w's site

@@ -77,6 +77,7 @@ type Stats struct {
 type Manager struct {
 	cfg   Config
 	Stats Stats
+	run   uint32 // crr.Config.Run of all files
 
 	making sync.Mutex                     // held while a file is made
 	kept   map[wire.TenantID][]crr.FileID // on disk, to be salvaged; nil before they were listed; guarded by making
@@ -91,7 +92,7 @@ type Manager struct {
 // New returns a manager. Run closes idle files while it runs.
 func New(cfg Config) *Manager {
 	cfg.setDefaults()
-	m := &Manager{cfg: cfg}
+	m := &Manager{cfg: cfg, run: crr.NewRun()}
 	m.mu.files = map[wire.TenantID]*File{}
 	return m
 }

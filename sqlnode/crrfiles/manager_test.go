@@ -311,3 +311,40 @@ func TestRelativeDirectory(t *testing.T) {
 	}
 	must(t, f.Snapshot(t.Context(), "copy.db"))
 }
+
+// A file that is put back from an older copy while the node runs, and has it closed, is found out also when nothing is missing that has left the node: it would give numbers out
+// again from which pulls and pushes go on.
+func TestFilePutBackUnderTheNode(t *testing.T) {
+	r := newRig(t)
+	m := r.manager(Config{})
+	tn := r.tenant(1)
+	r.declare(tn, likes)
+	f := r.site(m, tn)
+	if _, err := write(f, "INSERT INTO likes VALUES('a',1)"); err != nil {
+		t.Fatal(err)
+	}
+	head, err := f.Head(t.Context())
+	must(t, err)
+	must(t, f.Sent(head.File, head.Vector[head.Site]))
+	older := filepath.Join(t.TempDir(), "older.db")
+	must(t, f.Write(t.Context(), func(w *Writer) error { return w.Conn.Exec("VACUUM crr INTO 'file:" + older + "?vfs=unix'") }))
+	if _, err := write(f, "INSERT INTO likes VALUES('b',1)"); err != nil { // it has not left the node
+		t.Fatal(err)
+	}
+	again := func(why string, number crr.SiteID) {
+		t.Helper()
+		f.closeNow(true)
+		if why != "" {
+			b, err := os.ReadFile(older)
+			must(t, err)
+			must(t, os.WriteFile(f.Path(), b, 0o600))
+		}
+		now, err := f.Head(t.Context())
+		must(t, err)
+		if now.Site != number {
+			t.Errorf("%s: site %d, want %d", why, now.Site, number)
+		}
+	}
+	again("", 1)
+	again("put back", 0)
+}

@@ -211,16 +211,22 @@ func (f *File) checkSent(s *crr.Site) error {
 	if err != nil {
 		return err
 	}
-	if there && is.file == me.File {
-		err = s.CheckSent(me.File, is.upto)
-		if err == nil {
+	had := f.closed
+	switch {
+	case !there || is.file != me.File:
+		err = fmt.Errorf("this node has no record of what site %d has sent from file %s", me.Site, me.File)
+	case had.Identity == me && s.Head().Seq < had.Seq:
+		// Also when its own transactions are all there: others have been told of numbers of it that it is about to use again.
+		err = fmt.Errorf("the file ends at its transaction %d, and had %d when this node closed it", s.Head().Seq, had.Seq)
+	default:
+		if err = s.CheckSent(me.File, is.upto); err == nil {
 			return nil
 		}
 		if !errors.As(err, new(*crr.RewoundError)) || s.Identity().Site != 0 {
 			return err
 		}
-	} else {
-		err = fmt.Errorf("this node has no record of what site %d has sent from file %s", me.Site, me.File)
+	}
+	if s.Identity().Site != 0 {
 		if rerr := s.Renounce(); rerr != nil {
 			return errors.Join(err, rerr)
 		}

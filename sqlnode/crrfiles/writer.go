@@ -74,7 +74,7 @@ func (f *File) openWriter(t *pagestore.Tenant, store *pagestore.Store) (_ *Write
 	if err := pc.Exec(fmt.Sprintf("PRAGMA busy_timeout=%d; PRAGMA crr.cache_size=-%d; PRAGMA crr.journal_size_limit=%d", busyMillis, f.m.cfg.CacheKiB, walBytes)); err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
-	site, err := crr.Open(Adapt(pc.Conn), crr.Config{Tenant: f.id.String(), Now: f.m.cfg.Now})
+	site, err := crr.Open(Adapt(pc.Conn), crr.Config{Tenant: f.id.String(), Now: f.m.cfg.Now, Run: f.m.run})
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,7 @@ func (f *File) shut() {
 	f.w = nil
 	f.open.Store(false)
 	f.synced.Store(0)
+	f.closed = w.Site.Head()
 	w.Site.Close()
 	if w.Keep != nil {
 		w.Keep.Undress()
