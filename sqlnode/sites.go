@@ -15,6 +15,7 @@ import (
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/crr/exchange"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -61,7 +62,8 @@ const siteEvery = time.Second
 func newSites(n *Node, cfg *Config) (*sites, error) {
 	s := &sites{n: n, wake: make(chan struct{}, 1), caring: make(chan struct{}, caresMost)}
 	s.mu.known, s.mu.lingering = map[tenant.ID]*siteOf{}, map[tenant.ID]linger{}
-	s.files = crrfiles.New(crrfiles.Config{Dir: filepath.Join(cfg.DataDir, "crr"), FS: cfg.FS, Space: cfg.space, Log: cfg.Log, Now: cfg.Now, OnChange: s.changed, Ahead: s.ahead})
+	s.files = crrfiles.New(crrfiles.Config{Dir: filepath.Join(cfg.DataDir, "crr"), FS: cfg.FS, Space: cfg.space, Log: cfg.Log, Now: cfg.Now, OnChange: s.changed, Ahead: s.ahead,
+		Temp: func() *pagestore.TempSpace { return n.engine.TempSpace() }})
 	if n.net == nil {
 		return s, nil
 	}

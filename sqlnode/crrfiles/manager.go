@@ -24,8 +24,10 @@ type Config struct {
 	IdleClose time.Duration // how long one that nobody uses stays open
 	CacheKiB  int           // page cache of a writing connection
 	Space     *disk.Space   // is asked for room before anything is written; may be nil
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Temp is the temporary space of a new writing connection: for sorts, and what statements that fail are undone with. nil: it has no bound.
+	Temp func() *pagestore.TempSpace
+	Log  *slog.Logger
+	Now  func() time.Time
 	// Ahead is how far the local clock is ahead of the other sites', as far as is known; beyond a bound local writes are refused. nil: it is not known.
 	Ahead func() time.Duration
 	// OnChange is told of what a turn has committed, merges too: the states of the file before and after, between which there may be several transactions. It
@@ -87,6 +89,13 @@ type Manager struct {
 		files  map[wire.TenantID]*File // those that were asked for and exist; invariant: at most one for each file on disk
 		closed bool
 	}
+}
+
+func (m *Manager) temp() *pagestore.TempSpace {
+	if m.cfg.Temp == nil {
+		return nil
+	}
+	return m.cfg.Temp()
 }
 
 // New returns a manager. Run closes idle files while it runs.

@@ -56,7 +56,7 @@ func (f *File) start(t *pagestore.Tenant) error {
 }
 
 func (f *File) openWriter(t *pagestore.Tenant, store *pagestore.Store) (_ *Writer, err error) {
-	pc, err := store.OpenCRRWriter(f.path, nil)
+	pc, err := store.OpenCRRWriter(f.path, f.m.temp())
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +77,11 @@ func (f *File) openWriter(t *pagestore.Tenant, store *pagestore.Store) (_ *Write
 	site, err := crr.Open(Adapt(pc.Conn), crr.Config{Tenant: f.id.String(), Now: f.m.cfg.Now, Run: f.m.run})
 	if err != nil {
 		return nil, err
+	}
+	// Package crr keeps what is temporary in SQLite's memory, not knowing of a better place; in this connection's there is a bound, and statement journals are cheaper.
+	if err := pc.Exec("PRAGMA temp_store=FILE"); err != nil {
+		site.Close()
+		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
 	if err := f.checkSent(site); err != nil {
 		site.Close()

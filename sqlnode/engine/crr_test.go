@@ -23,10 +23,12 @@ func newCRRRig(t testing.TB, cfg Config) (*rig, *crrfiles.Manager) {
 
 func newCRRRigAt(t testing.TB, dir string, cfg Config) (*rig, *crrfiles.Manager) {
 	t.Helper()
-	m := crrfiles.New(crrfiles.Config{Dir: filepath.Join(dir, "crr")})
+	var r *rig
+	m := crrfiles.New(crrfiles.Config{Dir: filepath.Join(dir, "crr"), Temp: func() *pagestore.TempSpace { return r.e.TempSpace() }})
 	cfg.CRR, cfg.Node = m, "n1"
 	t.Cleanup(m.Close)
-	return newRigAt(t, dir, cfg), m
+	r = newRigAt(t, dir, cfg)
+	return r, m
 }
 
 // The whole way: declare, write, read, join, evolve, drop.

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -252,7 +254,7 @@ func (g *crrWriter) body(j *crrJob, limit time.Duration, until time.Time) *wire.
 
 // explain says of a full file whose fault it is.
 func (g *crrWriter) explain(e *wire.Error) *wire.Error {
-	if e.Code == wire.CodeSQLiteFull {
+	if e.Code == wire.CodeSQLiteFull && !errors.Is(e, pagestore.ErrTempFull) {
 		return wire.NewError(wire.CodeTenantFull, "the tenant's conflict-free tables would have more than %d bytes on this node, its limit", g.db.limits.Size).At(e.Statement)
 	}
 	return e

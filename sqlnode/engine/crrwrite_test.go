@@ -16,6 +16,7 @@ import (
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
 	"github.com/nearsql/nearsql/sqlnode/pagestore"
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/tenant"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -429,4 +430,51 @@ func TestNoSiteNumber(t *testing.T) {
 	r.exec(tn, "INSERT INTO likes(post) VALUES('a')")
 	r.want(tn, "SELECT count(*) FROM likes", "[[1]]")
 	r.e = first
+}
+
+// A statement that fails leaves nothing of what it did before, whether its journal stays in memory, goes to a file, or has no room: then the error says that.
+func TestLocalStatementsAreUndone(t *testing.T) {
+	r, m := newCRRRig(t, Config{TempMax: 4 << 20, TempDir: t.TempDir()})
+	tn := r.create(1, tenant.Limits{})
+	r.exec(tn, "CREATE TABLE crr.rows(id INTEGER PRIMARY KEY, v TEXT, w INT CHECK(w<>13))")
+	for from := 1; from < 20000; from += 5000 {
+		r.exec(tn, fmt.Sprintf("WITH RECURSIVE c(i) AS (SELECT %d UNION ALL SELECT i+1 FROM c WHERE i<%[1]d+4999) INSERT INTO rows SELECT i, hex(randomblob(200)), 0 FROM c", from))
+	}
+	all := func() string {
+		return fmt.Sprint(r.ok(tn, one("SELECT count(*), sum(length(v)), group_concat(DISTINCT w) FROM rows"))[0].Rows)
+	}
+	was := all()
+	f := m.Lookup(tn)
+	meta := func() (sum string) {
+		t.Helper()
+		err := f.Write(t.Context(), func(w *crrfiles.Writer) error {
+			return eachOwn(w.Conn.Conn, "SELECT count(*), max(lseq), hex(min(st)), hex(max(st)) FROM crr.__crr_m1", func(s *sqlite.Stmt) error {
+				sum = fmt.Sprint(s.Column(0), s.Column(1), s.Column(2), s.Column(3))
+				return nil
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	metaWas := meta()
+	for _, rows := range []int{2, 40, 1000, 20000} {
+		_, err := r.do(tn, one(fmt.Sprintf("UPDATE rows SET v='gone', w=CASE id WHEN %d THEN 13 ELSE 1 END WHERE id<=%[1]d", rows)))
+		if code, text := wire.AsError(err).Code, err.Error(); rows < 20000 && !strings.Contains(text, "CHECK constraint failed") ||
+			rows == 20000 && (code != wire.CodeSQLiteFull || !strings.Contains(text, "temporary space")) {
+			t.Errorf("%d rows: %s %v", rows, code, err)
+		}
+		if got := all(); got != was {
+			t.Fatalf("after a statement on %d rows failed: %s, was %s", rows, got, was)
+		}
+		if got := meta(); got != metaWas {
+			t.Fatalf("after a statement on %d rows failed: %s, was %s", rows, got, metaWas)
+		}
+	}
+	if n := r.e.Stats.TempBytes.Load(); n != 0 {
+		t.Errorf("%d bytes are in use at rest", n)
+	}
+	r.exec(tn, "UPDATE rows SET w=2 WHERE id<=100")
+	r.want(tn, "SELECT sum(w) FROM rows", "[[200]]")
 }

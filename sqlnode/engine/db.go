@@ -161,8 +161,9 @@ func (db *DB) renew() {
 	}
 }
 
-func (db *DB) temp() *pagestore.TempSpace {
-	return &pagestore.TempSpace{Dir: db.e.cfg.TempDir, Max: db.e.cfg.TempMax, Total: &db.e.Stats.TempBytes, Disk: db.e.cfg.Space}
+// TempSpace is the temporary space of a new connection to a tenant.
+func (e *Engine) TempSpace() *pagestore.TempSpace {
+	return &pagestore.TempSpace{Dir: e.cfg.TempDir, Max: e.cfg.TempMax, Total: &e.Stats.TempBytes, Disk: e.cfg.Space}
 }
 
 // reader lends a reading connection; giveBack must follow. fresh asks for one without a past: FTS5's
@@ -205,7 +206,7 @@ func (db *DB) reader(ctx context.Context, fresh bool) (*conn, int, error) {
 }
 
 func (db *DB) openReader(store *pagestore.Store) (*conn, error) {
-	pc, err := store.OpenReader(db.temp())
+	pc, err := store.OpenReader(db.e.TempSpace())
 	if err != nil {
 		return nil, err
 	}

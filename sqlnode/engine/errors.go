@@ -84,7 +84,7 @@ func convertStore(err error) *wire.Error {
 	case errors.Is(err, pagestore.ErrSnapshotTooOld):
 		return wire.NewError(wire.CodeSnapshotTooOld, "%w", err)
 	case errors.Is(err, pagestore.ErrTempFull):
-		return wire.NewError(wire.CodeSQLiteFull, "%w: the statement sorts or keeps too much; an index may help", err)
+		return wire.NewError(wire.CodeSQLiteFull, "%w: the statement sorts, keeps or changes too much at once; an index may help, or parts", err)
 	case errors.Is(err, pagestore.ErrHollow):
 		return wire.NewError(wire.CodeStale, "this node's copy is being fetched: %w", err)
 	case errors.Is(err, pagestore.ErrNoTenant):

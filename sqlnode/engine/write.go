@@ -341,7 +341,7 @@ func (w *writer) open() error {
 	w.db.mu.Lock()
 	store := w.db.mu.store
 	w.db.mu.Unlock()
-	pc, err := w.db.t.OpenWriter(store, w.db.temp())
+	pc, err := w.db.t.OpenWriter(store, w.db.e.TempSpace())
 	if err != nil {
 		return err
 	}

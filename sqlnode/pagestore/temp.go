@@ -42,8 +42,12 @@ func (t *TempSpace) TakeErr() error {
 	return nil
 }
 
-// tempMemory is how much of a temporary file stays in memory, in bytes.
-const tempMemory = 256 << 10
+const (
+	// tempMemory is how much of a temporary file stays in memory, in bytes.
+	tempMemory = 256 << 10
+	// tempFirst is the memory that it begins with, and gives back for others to use: the statement journals of a transaction of a few rows fit.
+	tempFirst = 32 << 10
+)
 
 // tempFile is one temporary file: in memory while small, then a nameless file.
 type tempFile struct {
@@ -144,17 +148,30 @@ func (t *tempFile) writeAt(b []byte, off int64) int32 {
 		}
 		return sqlite3.SQLITE_OK
 	}
-	if int64(len(t.mem)) < end {
-		if int64(cap(t.mem)) < end {
-			grown := make([]byte, end, min(max(2*end, 4096), tempMemory))
-			copy(grown, t.mem)
-			t.mem = grown
-		} else {
-			t.mem = t.mem[:end]
+	if have := int64(len(t.mem)); have < end {
+		t.reserve(end)
+		t.mem = t.mem[:end]
+		if off > have {
+			clear(t.mem[have:off]) // the memory may have been another file's
 		}
 	}
 	copy(t.mem[off:], b)
 	return sqlite3.SQLITE_OK
+}
+
+// reserve makes room for n bytes in memory.
+func (t *tempFile) reserve(n int64) {
+	switch {
+	case int64(cap(t.mem)) >= n:
+	case t.mem == nil && n <= tempFirst:
+		if first, ok := vfs.first.Get().(*[tempFirst]byte); ok {
+			t.mem = first[:0]
+		} else {
+			t.mem = make([]byte, 0, tempFirst)
+		}
+	default:
+		t.mem = append(make([]byte, 0, min(2*n, tempMemory)), t.mem...)
+	}
 }
 
 func (t *tempFile) readAt(b []byte, off int64) int32 {
@@ -203,6 +220,9 @@ func (t *tempFile) close() {
 	t.shrink(0)
 	if t.f != nil {
 		t.f.Close()
+	}
+	if cap(t.mem) == tempFirst {
+		vfs.first.Put((*[tempFirst]byte)(t.mem[:tempFirst]))
 	}
 	t.mem = nil
 }

@@ -74,6 +74,16 @@ func TestTempSpace(t *testing.T) {
 
 // TestTempFile compares a temporary file with a slice.
 func TestTempFile(t *testing.T) {
+	if err := registerVFS(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // also in memory that was another file's
+		testTempFile(t)
+	}
+}
+
+func testTempFile(t *testing.T) {
+	t.Helper()
 	space := &TempSpace{Dir: t.TempDir()}
 	f := &tempFile{space: space}
 	var model []byte

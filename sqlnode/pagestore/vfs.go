@@ -9,6 +9,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 )
 
 // vfsName is the name under which SQLite knows the VFS.
@@ -28,6 +30,8 @@ var vfs struct {
 
 	opening sync.Map // name -> *Handle, from Open until xOpen
 	temps   sync.Map // *libc.TLS -> *TempSpace: whose temporary files these are
+
+	first sync.Pool // of *[tempFirst]byte: memory of temporary files
 }
 
 // cfile is sqlite3_file as the VFS sees it: methods, then a place in the table.
@@ -97,11 +101,11 @@ func registerVFS() error {
 }
 
 func doRegisterVFS() error {
+	if err := sqlite.Start(); err != nil {
+		return fmt.Errorf("initialise SQLite: %w", err)
+	}
 	tls := libc.NewTLS()
 	defer tls.Close()
-	if rc := sqlite3.Xsqlite3_initialize(tls); rc != sqlite3.SQLITE_OK {
-		return fmt.Errorf("initialise SQLite: result code %d", rc)
-	}
 	vfs.base = sqlite3.Xsqlite3_vfs_find(tls, 0)
 	if vfs.base == 0 {
 		return errors.New("SQLite has no built-in VFS")
@@ -136,23 +140,32 @@ func doRegisterVFS() error {
 		return errors.New("register VFS: out of memory")
 	}
 
-	p := libc.Xcalloc(tls, 1, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
+	err := registerLike(tls, vfsName, func(v *sqlite3.Tsqlite3_vfs) { // randomness, sleep, time, errors stay
+		v.FszOsFile = int32(unsafe.Sizeof(cfile{}))
+		v.FxOpen = funcPointer(xOpen)
+		v.FxDelete = funcPointer(xDelete)
+		v.FxAccess = funcPointer(xAccess)
+		v.FxFullPathname = funcPointer(xFullPathname)
+	})
+	if err != nil {
+		return err
+	}
+	return registerFileVFS(tls)
+}
+
+// registerLike makes a VFS known to SQLite that is the built-in one but for what set sets.
+func registerLike(tls *libc.TLS, name string, set func(v *sqlite3.Tsqlite3_vfs)) error {
+	v := *at[sqlite3.Tsqlite3_vfs](vfs.base)
+	v.FpNext = 0
+	var err error
+	if v.FzName, err = libc.CString(name); err != nil {
+		return fmt.Errorf("register VFS: %w", err)
+	}
+	set(&v)
+	p := inC(tls, v)
 	if p == 0 {
 		return errors.New("register VFS: out of memory")
 	}
-	name, err := libc.CString(vfsName)
-	if err != nil {
-		return fmt.Errorf("register VFS: %w", err)
-	}
-	v := at[sqlite3.Tsqlite3_vfs](p)
-	*v = *at[sqlite3.Tsqlite3_vfs](vfs.base) // randomness, sleep, time, errors stay
-	v.FpNext = 0
-	v.FzName = name
-	v.FszOsFile = int32(unsafe.Sizeof(cfile{}))
-	v.FxOpen = funcPointer(xOpen)
-	v.FxDelete = funcPointer(xDelete)
-	v.FxAccess = funcPointer(xAccess)
-	v.FxFullPathname = funcPointer(xFullPathname)
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, 0); rc != sqlite3.SQLITE_OK {
 		return fmt.Errorf("register VFS: result code %d", rc)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/nearsql/nearsql/crr"
 	"github.com/nearsql/nearsql/schema"
 	"github.com/nearsql/nearsql/sqlnode/crrfiles"
+	"github.com/nearsql/nearsql/sqlnode/pagestore"
 	"github.com/nearsql/nearsql/sqlnode/pagestore/sqlite"
 	"github.com/nearsql/nearsql/wire"
 )
@@ -43,17 +44,21 @@ func open(path string, number crr.SiteID, sync string) (f *file, err error) {
 	if f.conn, err = sqlite.Open(":memory:", "", sqlite.ReadWrite|sqlite.Create|sqlite.URI); err != nil {
 		return nil, err
 	}
-	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=unix"}).String()
+	vfs, err := pagestore.FileVFS()
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=" + vfs}).String()
 	if err := f.conn.Exec("ATTACH '" + uri + "' AS crr"); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	if number == 0 {
-		err = f.conn.Exec("PRAGMA crr.journal_mode=WAL; PRAGMA temp_store=memory; " + table)
+		err = f.conn.Exec("PRAGMA crr.journal_mode=WAL; " + table)
 	} else {
 		err = f.makeSite(number)
 	}
 	if err == nil {
-		err = f.conn.Exec("PRAGMA crr.synchronous=" + sync + "; PRAGMA crr.cache_size=-65536")
+		err = f.conn.Exec("PRAGMA temp_store=FILE; PRAGMA crr.synchronous=" + sync + "; PRAGMA crr.cache_size=-65536") // as in package crrfiles
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())

@@ -24,11 +24,27 @@ func start() error {
 	}
 	tls := libc.NewTLS()
 	defer tls.Close()
+	configure(tls)
 	if rc := lib.Xsqlite3_initialize(tls); rc != lib.SQLITE_OK {
 		return codeError(int(rc))
 	}
 	process.started = true
 	return nil
+}
+
+// Start initializes SQLite, as Open does, for who calls it in other ways.
+func Start() error { return start() }
+
+// configure has statement journals written to the VFS from their first byte, unless a connection keeps them in memory (its temp_store, or the journal_mode of
+// the database). SQLite's own way is a piece of memory of 64 KiB first, which is allocated anew for each statement that needs a journal. It has to come before
+// SQLite is initialized; where another package has done that it stays as it is, which is slower and nothing else.
+func configure(tls *libc.TLS) {
+	va := calloc(tls, 8)
+	if va == 0 {
+		return
+	}
+	defer free(tls, va)
+	lib.Xsqlite3_config(tls, lib.SQLITE_CONFIG_STMTJRNL_SPILL, libc.VaList(va, int32(0)))
 }
 
 // Version returns the version of SQLite, as "3.54.1".
