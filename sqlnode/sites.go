@@ -56,8 +56,12 @@ type siteOf struct {
 	view    uint64
 }
 
-// siteEvery is how often the tenants here are looked over for conflict-free tables.
-const siteEvery = time.Second
+const (
+	// siteEvery is how often the tenants here are looked over for conflict-free tables.
+	siteEvery = time.Second
+	// siteSoon is for how long after the start they are looked over ten times as often.
+	siteSoon = 10 * time.Second
+)
 
 func newSites(n *Node, cfg *Config) (*sites, error) {
 	s := &sites{n: n, wake: make(chan struct{}, 1), caring: make(chan struct{}, caresMost)}
@@ -89,15 +93,22 @@ func (s *sites) run(ctx context.Context) {
 	if s.x != nil {
 		wg.Go(func() { _ = s.x.Run(ctx) })
 	}
-	tick := time.NewTicker(siteEvery)
-	defer tick.Stop()
+	began := time.Now()
 	for {
 		s.look(ctx, &wg)
+		every := siteEvery
+		if time.Since(began) < siteSoon {
+			every /= 10 // groups and copies are being opened: what waits for their sites should not wait for a tick
+		}
+		tick := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		case <-s.wake:
+		}
+		tick.Stop()
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }

@@ -26,10 +26,10 @@ func (x *Exchange) setPeersLocked(t *tenant, peers []Peer) {
 		}
 		s := t.peer(p.Node)
 		if s == nil || s.Site != p.Site || s.File != p.File {
-			s = &peer{since: time.Now()}
+			s = &peer{Peer: p, since: time.Now()}
 		}
 		// What it did not take before may be well now.
-		s.Peer = p
+		s.Backup = p.Backup
 		s.well()
 		if p.Backup {
 			backups = append(backups, s)

@@ -59,7 +59,7 @@ type arrived struct {
 	at    time.Time
 }
 
-// peer is another site of a tenant, as far as is known. All of it is guarded by Exchange.mu.
+// peer is another site of a tenant, as far as is known. All of it is guarded by Exchange.mu, but for its node, number and file, which are constant.
 type peer struct {
 	Peer
 	vector crr.Vector // that it surely has

@@ -39,6 +39,7 @@ type world struct {
 	net     *clustertest.Network
 	nodes   map[string]*testNode
 	configs func(*exchange.Config) // changes those of nodes that are started from then on
+	pause   func()                 // is called where a node's file is waited for, and where its turn has ended; nil: no pauses
 
 	mu      sync.Mutex
 	members map[wire.TenantID][]member // by number - 1
@@ -60,6 +61,7 @@ type testNode struct {
 	stop  func()
 	net   *cluster.Net
 	begun time.Time
+	run   uint32 // crr.Config.Run
 
 	mu     sync.Mutex
 	files  map[wire.TenantID]*testFile
@@ -72,9 +74,8 @@ type testFile struct {
 	path    string
 	writer  chan struct{}
 	site    *crr.Site
-	readers chan *crr.Reader
-	conns   []*crrtest.Conn
-	conn    *crrtest.Conn
+	readers chan *crrtest.Conn // connections for readers, made anew for each use: two are used at a time
+	conn    *crrtest.Conn      // of site
 }
 
 // bubble runs a test in a bubble, with a world.
@@ -112,7 +113,7 @@ func (w *world) start(name string, skew time.Duration, tenants ...wire.TenantID)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n := &testNode{w: w, name: name, skew: skew, net: cn, files: make(map[wire.TenantID]*testFile), begun: time.Now()}
+	n := &testNode{w: w, name: name, skew: skew, net: cn, files: make(map[wire.TenantID]*testFile), begun: time.Now(), run: crr.NewRun()}
 	cfg := exchange.Config{Node: name, Host: n, Now: n.now, Dial: func(ctx context.Context, node string) (net.Conn, error) {
 		return cn.Dial(ctx, node, cluster.PurposeExchange, 0)
 	}}
@@ -152,31 +153,19 @@ func (n *testNode) now() time.Time { return time.Now().Add(n.skew) }
 func (n *testNode) open(id wire.TenantID, path string) *testFile {
 	t := n.w.t
 	t.Helper()
-	f := &testFile{path: path, writer: make(chan struct{}, 1), readers: make(chan *crr.Reader, 2)}
-	conn := func() *crrtest.Conn {
-		c, err := crrtest.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.conns = append(f.conns, c)
-		return c
-	}
-	f.conn = conn()
-	var err error
-	if f.site, err = crr.Open(f.conn, crr.Config{Tenant: id.String(), Now: n.now}); err != nil {
-		t.Fatal(err)
-	}
-	// Nodes are killed here; no power is lost.
-	if err := f.conn.Exec("PRAGMA crr.synchronous=OFF"); err != nil {
-		t.Fatal(err)
-	}
+	f := &testFile{path: path, writer: make(chan struct{}, 1), readers: make(chan *crrtest.Conn, 2)}
+	n.openSite(id, f)
 	for i, sql := range []string{likes, pairs} {
 		if err := f.site.ApplySchema(schema.Change{Version: uint64(i + 1), SQL: sql}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 {
-		f.readers <- f.site.NewReader(conn())
+		c, err := crrtest.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.readers <- c
 	}
 	me := f.site.Identity()
 	w := n.w
@@ -195,6 +184,37 @@ func (n *testNode) open(id wire.TenantID, path string) *testFile {
 		w.spread(id)
 	}
 	return f
+}
+
+// openSite opens the writer of a file.
+func (n *testNode) openSite(id wire.TenantID, f *testFile) {
+	t := n.w.t
+	t.Helper()
+	var err error
+	if f.conn, err = crrtest.Open(f.path); err != nil {
+		t.Fatal(err)
+	}
+	if f.site, err = crr.Open(f.conn, crr.Config{Tenant: id.String(), Now: n.now, Run: n.run}); err != nil {
+		t.Fatal(err)
+	}
+	// Nodes are killed here; no power is lost.
+	if err := f.conn.Exec("PRAGMA crr.synchronous=OFF"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reopen closes the writer of a file and opens it anew, as a node does when the tenant's copy is replaced by another, or nobody wrote for long. Readers go on.
+func (n *testNode) reopen(id wire.TenantID) {
+	f := n.file(id)
+	f.writer <- struct{}{}
+	f.site.Close()
+	if err := f.conn.Close(); err != nil {
+		n.w.t.Error(err)
+	}
+	n.openSite(id, f)
+	ms := n.w.list(id)
+	f.site.SetMembers(ms)
+	<-f.writer
 }
 
 // number gives a file a new number.
@@ -230,13 +250,20 @@ func (w *world) newest(id wire.TenantID, site crr.SiteID) (h crr.HLC) {
 	return h
 }
 
-// spread tells all nodes who is a site.
-func (w *world) spread(id wire.TenantID) {
+// list is who is a site, or was.
+func (w *world) list(id wire.TenantID) (ms []crr.Member) {
 	w.mu.Lock()
-	var ms []crr.Member
+	defer w.mu.Unlock()
 	for _, m := range w.members[id] {
 		ms = append(ms, m.Member)
 	}
+	return ms
+}
+
+// spread tells all nodes who is a site.
+func (w *world) spread(id wire.TenantID) {
+	ms := w.list(id)
+	w.mu.Lock()
 	nodes := w.all()
 	w.mu.Unlock()
 	for _, n := range nodes {
@@ -267,11 +294,8 @@ func (n *testNode) file(id wire.TenantID) *testFile {
 
 func (f *testFile) close(t *testing.T) {
 	f.writer <- struct{}{}
-	for range 2 {
-		(<-f.readers).Close()
-	}
 	f.site.Close()
-	for _, c := range f.conns {
+	for _, c := range []*crrtest.Conn{<-f.readers, <-f.readers, f.conn} {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
@@ -296,7 +320,12 @@ func (n *testNode) Head(_ context.Context, id wire.TenantID) (crr.Head, error) {
 	if f == nil {
 		return crr.Head{}, errors.New("no file")
 	}
-	return f.site.Head(), nil
+	if n.w.pause == nil {
+		return f.site.Head(), nil
+	}
+	var h crr.Head
+	err := n.Write(context.Background(), id, func(s *crr.Site) error { h = s.Head(); return nil })
+	return h, err
 }
 
 func (n *testNode) Write(ctx context.Context, id wire.TenantID, do func(*crr.Site) error) error {
@@ -304,6 +333,8 @@ func (n *testNode) Write(ctx context.Context, id wire.TenantID, do func(*crr.Sit
 	if f == nil {
 		return errors.New("no file")
 	}
+	n.w.rest()
+	defer n.w.rest()
 	select {
 	case f.writer <- struct{}{}:
 		defer func() { <-f.writer }()
@@ -313,14 +344,26 @@ func (n *testNode) Write(ctx context.Context, id wire.TenantID, do func(*crr.Sit
 	}
 }
 
+// rest is a pause, if there are any.
+func (w *world) rest() {
+	if w.pause != nil {
+		w.pause()
+	}
+}
+
 func (n *testNode) Read(ctx context.Context, id wire.TenantID, do func(*crr.Reader) error) error {
 	f := n.file(id)
 	if f == nil {
 		return errors.New("no file")
 	}
 	select {
-	case r := <-f.readers:
-		defer func() { f.readers <- r }()
+	case c := <-f.readers:
+		defer func() { f.readers <- c }()
+		var r *crr.Reader
+		if err := n.Write(ctx, id, func(s *crr.Site) error { r = s.NewReader(c); return nil }); err != nil {
+			return err
+		}
+		defer r.Close()
 		return do(r)
 	default:
 		n.w.t.Errorf("%s: a third reader", n.name)
