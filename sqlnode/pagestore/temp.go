@@ -11,11 +11,11 @@ import (
 	"github.com/nearsql/nearsql/disk"
 )
 
-// TempSpace bounds the temporary files (sorts, materialised views, VACUUM's copy)
-// of one connection, and counts them towards the node.
+// TempSpace bounds the temporary files (sorts, materialised views, VACUUM's copy, statement journals)
+// of one connection, and counts them towards the node. Rollback journals are counted there too, and have the bound of transactions.
 type TempSpace struct {
 	Dir   string        // where files that outgrow memory go; they have no name there
-	Max   int64         // bytes of one connection
+	Max   int64         // bytes of one connection, without its rollback journal
 	Total *atomic.Int64 // bytes of the whole node, for metrics; may be nil
 	Disk  *disk.Space   // is asked before a file takes more of the disk; nil: it is not
 
@@ -43,23 +43,27 @@ func (t *TempSpace) TakeErr() error {
 }
 
 const (
-	// tempMemory is how much of a temporary file stays in memory, in bytes.
-	tempMemory = 256 << 10
-	// tempFirst is the memory that it begins with, and gives back for others to use: the statement journals of a transaction of a few rows fit.
-	tempFirst = 32 << 10
+	// tempMemory is how much of a temporary file stays in memory, in bytes; journalMemory is that of a rollback journal.
+	tempMemory    = 256 << 10
+	journalMemory = 16 << 20
+	// tempChunk is the size of the pieces of that memory, which are used again and again: journals of most transactions take one.
+	tempChunk = 32 << 10
 )
 
 // tempFile is one temporary file: in memory while small, then a nameless file.
 type tempFile struct {
-	space *TempSpace
-	mem   []byte
-	f     *os.File
-	size  int64
-	asked int64 // bytes of the disk that were asked for
+	space   *TempSpace
+	journal bool // it is bounded by what a transaction may change, and not by the space
+	f       *os.File
+	size    int64
+	asked   int64 // bytes of the disk that were asked for
+
+	chunks []*[tempChunk]byte // its memory; nil while there is f
+	have   int64              // bytes in chunks that were written, or cleared; whatever follows may have been another file's, and reads as zeros
 }
 
-func newTempFile(tls *libc.TLS) *tempFile {
-	t := &tempFile{}
+func newTempFile(tls *libc.TLS, journal bool) *tempFile {
+	t := &tempFile{journal: journal}
 	if s, ok := vfs.temps.Load(tls); ok {
 		t.space = s.(*TempSpace)
 	}
@@ -72,7 +76,7 @@ func (t *tempFile) grow(n int64) bool {
 		return true
 	}
 	if s := t.space; s != nil {
-		if s.used.Add(n-t.size) > s.Max && s.Max > 0 {
+		if !t.journal && s.used.Add(n-t.size) > s.Max && s.Max > 0 {
 			s.used.Add(t.size - n)
 			s.full.Store(true)
 			return false
@@ -102,7 +106,9 @@ func (t *tempFile) room(end int64) bool {
 
 func (t *tempFile) shrink(n int64) {
 	if s := t.space; s != nil {
-		s.used.Add(n - t.size)
+		if !t.journal {
+			s.used.Add(n - t.size)
+		}
 		if s.Total != nil {
 			s.Total.Add(n - t.size)
 		}
@@ -121,12 +127,48 @@ func (t *tempFile) spill() error {
 		return fmt.Errorf("create temporary file: %w", err)
 	}
 	os.Remove(f.Name()) // it lives as long as it is open
-	if _, err := f.WriteAt(t.mem, 0); err != nil {
-		f.Close()
-		return fmt.Errorf("write temporary file: %w", err)
+	for i, c := range t.chunks {
+		at := int64(i) * tempChunk
+		if _, err := f.WriteAt(c[:min(tempChunk, t.have-at)], at); err != nil {
+			f.Close()
+			return fmt.Errorf("write temporary file: %w", err)
+		}
 	}
-	t.f, t.mem = f, nil
+	t.keep(0)
+	t.f = f
 	return nil
+}
+
+// keep gives back the memory behind the first n bytes.
+func (t *tempFile) keep(n int64) {
+	t.have = min(t.have, n)
+	first := int((t.have + tempChunk - 1) / tempChunk)
+	for i := first; i < len(t.chunks); i++ {
+		vfs.chunks.Put(t.chunks[i])
+		t.chunks[i] = nil
+	}
+	t.chunks = t.chunks[:min(first, len(t.chunks))]
+}
+
+// reserve makes memory for the first n bytes.
+func (t *tempFile) reserve(n int64) {
+	for int64(len(t.chunks))*tempChunk < n {
+		c, ok := vfs.chunks.Get().(*[tempChunk]byte)
+		if !ok {
+			c = new([tempChunk]byte)
+		}
+		t.chunks = append(t.chunks, c)
+	}
+}
+
+// each calls f for each piece of the memory from one place to another.
+func (t *tempFile) each(from, to int64, f func(piece []byte)) {
+	for from < to {
+		at := from % tempChunk
+		n := min(tempChunk-at, to-from)
+		f(t.chunks[from/tempChunk][at : at+n])
+		from += n
+	}
 }
 
 func (t *tempFile) writeAt(b []byte, off int64) int32 {
@@ -134,61 +176,44 @@ func (t *tempFile) writeAt(b []byte, off int64) int32 {
 	if !t.grow(end) {
 		return sqlite3.SQLITE_FULL
 	}
-	if t.f == nil && end > tempMemory {
-		if err := t.spill(); err != nil {
-			return sqlite3.SQLITE_IOERR_WRITE
-		}
+	memory := int64(tempMemory)
+	if t.journal {
+		memory = journalMemory
 	}
-	if t.f != nil {
+	if t.f != nil || end > memory {
 		if !t.room(end) {
 			return sqlite3.SQLITE_FULL
+		}
+		if t.f == nil {
+			if err := t.spill(); err != nil {
+				return sqlite3.SQLITE_IOERR_WRITE
+			}
 		}
 		if _, err := t.f.WriteAt(b, off); err != nil {
 			return sqlite3.SQLITE_IOERR_WRITE
 		}
 		return sqlite3.SQLITE_OK
 	}
-	if have := int64(len(t.mem)); have < end {
-		t.reserve(end)
-		t.mem = t.mem[:end]
-		if off > have {
-			clear(t.mem[have:off]) // the memory may have been another file's
-		}
+	t.reserve(end)
+	if off > t.have {
+		t.each(t.have, off, func(p []byte) { clear(p) })
 	}
-	copy(t.mem[off:], b)
+	t.each(off, end, func(p []byte) { b = b[copy(p, b):] })
+	t.have = max(t.have, end)
 	return sqlite3.SQLITE_OK
-}
-
-// reserve makes room for n bytes in memory.
-func (t *tempFile) reserve(n int64) {
-	switch {
-	case int64(cap(t.mem)) >= n:
-	case t.mem == nil && n <= tempFirst:
-		if first, ok := vfs.first.Get().(*[tempFirst]byte); ok {
-			t.mem = first[:0]
-		} else {
-			t.mem = make([]byte, 0, tempFirst)
-		}
-	default:
-		t.mem = append(make([]byte, 0, min(2*n, tempMemory)), t.mem...)
-	}
 }
 
 func (t *tempFile) readAt(b []byte, off int64) int32 {
 	n := 0
 	if off < t.size {
 		n = int(min(int64(len(b)), t.size-off))
+		k := 0
 		if t.f != nil {
-			if k, err := t.f.ReadAt(b[:n], off); err != nil && k < n {
-				clear(b[k:n]) // a hole at the end
-			}
+			k, _ = t.f.ReadAt(b[:n], off) // behind its end is a hole
 		} else {
-			k := 0
-			if off < int64(len(t.mem)) {
-				k = copy(b[:n], t.mem[off:])
-			}
-			clear(b[k:n])
+			t.each(off, min(off+int64(n), t.have), func(p []byte) { k += copy(b[k:], p) })
 		}
+		clear(b[k:n])
 	}
 	if n < len(b) {
 		clear(b[n:])
@@ -204,14 +229,15 @@ func (t *tempFile) truncate(n int64) int32 {
 		}
 		return sqlite3.SQLITE_OK
 	}
-	if t.f != nil {
+	if t.f != nil && n == 0 {
+		t.f.Close()
+		t.f, t.asked = nil, 0
+	} else if t.f != nil {
 		if err := t.f.Truncate(n); err != nil {
 			return sqlite3.SQLITE_IOERR_TRUNCATE
 		}
-	} else if n < int64(len(t.mem)) {
-		clear(t.mem[n:])
-		t.mem = t.mem[:n]
 	}
+	t.keep(n)
 	t.shrink(n)
 	return sqlite3.SQLITE_OK
 }
@@ -221,10 +247,7 @@ func (t *tempFile) close() {
 	if t.f != nil {
 		t.f.Close()
 	}
-	if cap(t.mem) == tempFirst {
-		vfs.first.Put((*[tempFirst]byte)(t.mem[:tempFirst]))
-	}
-	t.mem = nil
+	t.keep(0)
 }
 
 func tempOf(p uintptr) *tempFile { return vfs.files.get(at[cfile](p).index).temp }

@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"fmt"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -95,6 +96,7 @@ func testTempFile(t *testing.T) {
 	for i, c := range []struct{ off, n, cut int }{
 		{0, 10, -1}, {100, 50, -1}, {0, 0, 60}, {0, 0, 200}, {70, 5, -1}, {200 << 10, 1000, -1}, {50 << 10, 10, 100 << 10},
 		{300 << 10, 4096, -1}, {0, 100, -1}, {0, 0, 260 << 10}, {290 << 10, 7, -1}, {0, 0, 400 << 10}, {1, 1, 3}, {0, 0, 0},
+		{tempChunk - 5, 10, -1}, {3*tempChunk + 7, tempChunk, -1}, {tempChunk, 2 * tempChunk, tempChunk + 1}, {4 * tempChunk, 1, -1}, {tempMemory, 5, -1}, {0, 0, 0}, {9, 9, -1},
 	} {
 		b := make([]byte, c.n)
 		for j := range b {
@@ -126,4 +128,42 @@ func testTempFile(t *testing.T) {
 	if space.Used() != 0 {
 		t.Fatal(space.Used())
 	}
+}
+
+// TestRollbackJournal rolls back transactions whose journal stays in memory, and those whose journal is a file; it doesn't count towards the space of the connection, and leaves nothing.
+func TestRollbackJournal(t *testing.T) {
+	r, w, _ := newTable(t, testConfig(t))
+	mustExec(t, w, "with recursive c(i) as (select 1 union all select i+1 from c where i<6000) insert into t(a) select hex(randomblob(1800)) from c")
+	w.Close()
+	var total atomic.Int64
+	space := &TempSpace{Dir: t.TempDir(), Max: 1 << 20, Total: &total}
+	s, err := r.tenant(1).Acquire()
+	must(t, err)
+	w, err = r.tenant(1).OpenWriter(s, space)
+	must(t, err)
+	defer w.Close()
+	const sums = "select count(*), sum(length(a)), substr(min(a), 1, 8), substr(max(a), 1, 8) from t"
+	read := func() string {
+		t.Helper()
+		rows, err := query(w, sums)
+		must(t, err)
+		return fmt.Sprint(rows)
+	}
+	was := read()
+	for _, rows := range []int{1, 30, 1000, 6000} {
+		for range 2 {
+			mustExec(t, w, "begin immediate")
+			mustExec(t, w, fmt.Sprintf("update t set a='gone' where rowid<=%d", rows))
+			if rows == 6000 && total.Load() < journalMemory {
+				t.Errorf("the journal of %d rows has %d bytes", rows, total.Load())
+			}
+			mustExec(t, w, "rollback")
+			if got := read(); got != was || total.Load() != 0 {
+				t.Fatalf("after a rollback of %d rows: %s, was %s; %d bytes are in use", rows, got, was, total.Load())
+			}
+		}
+	}
+	mustExec(t, w, "update t set a='new' where rowid<=100")
+	want(t, w, "select count(*) from t where a='new'", "[[100]]")
+	want(t, w, "pragma integrity_check", `[["ok"]]`)
 }

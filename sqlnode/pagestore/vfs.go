@@ -31,7 +31,7 @@ var vfs struct {
 	opening sync.Map // name -> *Handle, from Open until xOpen
 	temps   sync.Map // *libc.TLS -> *TempSpace: whose temporary files these are
 
-	first sync.Pool // of *[tempFirst]byte: memory of temporary files
+	chunks sync.Pool // of *[tempChunk]byte: memory of temporary files
 }
 
 // cfile is sqlite3_file as the VFS sees it: methods, then a place in the table.
@@ -195,11 +195,11 @@ func xOpen(tls *libc.TLS, _, zName, pFile uintptr, flags int32, pOut uintptr) in
 	c := at[cfile](pFile)
 	c.methods = 0
 	if flags&sqlite3.SQLITE_OPEN_MAIN_DB == 0 {
-		const temporary = sqlite3.SQLITE_OPEN_TEMP_DB | sqlite3.SQLITE_OPEN_TRANSIENT_DB | sqlite3.SQLITE_OPEN_TEMP_JOURNAL | sqlite3.SQLITE_OPEN_SUBJOURNAL
+		const temporary = sqlite3.SQLITE_OPEN_MAIN_JOURNAL | sqlite3.SQLITE_OPEN_TEMP_DB | sqlite3.SQLITE_OPEN_TRANSIENT_DB | sqlite3.SQLITE_OPEN_TEMP_JOURNAL | sqlite3.SQLITE_OPEN_SUBJOURNAL
 		if flags&temporary == 0 {
 			return sqlite3.SQLITE_CANTOPEN
 		}
-		c.index = vfs.files.add(slot{temp: newTempFile(tls)})
+		c.index = vfs.files.add(slot{temp: newTempFile(tls, flags&sqlite3.SQLITE_OPEN_MAIN_JOURNAL != 0)})
 		c.methods = vfs.temp
 	} else {
 		if zName == 0 {
@@ -312,6 +312,7 @@ func xFileControl(_ *libc.TLS, p uintptr, op int32, _ uintptr) int32 {
 // xSectorSize is not asked with POWERSAFE_OVERWRITE set, but SQLite wants the method.
 func xSectorSize(_ *libc.TLS, _ uintptr) int32 { return 512 }
 
+// xDeviceCharacteristics says UNDELETABLE_WHEN_OPEN so that a rollback journal stays open between transactions.
 func xDeviceCharacteristics(_ *libc.TLS, _ uintptr) int32 {
-	return sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE | sqlite3.SQLITE_IOCAP_SAFE_APPEND | sqlite3.SQLITE_IOCAP_SUBPAGE_READ
+	return sqlite3.SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN | sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE | sqlite3.SQLITE_IOCAP_SAFE_APPEND | sqlite3.SQLITE_IOCAP_SUBPAGE_READ
 }
