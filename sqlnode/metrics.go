@@ -34,7 +34,7 @@ func newMetrics(n *Node, budget *pagestore.Budget, cache *sqlite.PageCache) *met
 	counter("write_groups_total", "Transactions, each of one or more requests that write.", func() float64 { return float64(e.Groups.Load()) })
 	counter("regrouped_total", "Requests that had to run again alone.", func() float64 { return float64(e.Regrouped.Load()) })
 	gauge("open_tenants", "Tenants that are open.", func() float64 { return float64(n.engine.Open()) })
-	gauge("temp_bytes", "Bytes of SQLite's temporary files.", func() float64 { return float64(e.TempBytes.Load()) })
+	gauge("temp_bytes", "Bytes of SQLite's temporary files and journals.", func() float64 { return float64(e.TempBytes.Load()) })
 	gauge("overlay_bytes", "Bytes of page versions in memory.", func() float64 { return float64(budget.Used()) })
 	if cache != nil {
 		gauge("page_cache_bytes", "Bytes of SQLite's page caches.", func() float64 { return float64(cache.Stats().Bytes) })

@@ -43,7 +43,8 @@ func (t *TempSpace) TakeErr() error {
 }
 
 const (
-	// tempMemory is how much of a temporary file stays in memory, in bytes; journalMemory is that of a rollback journal.
+	// tempMemory is how much of a temporary file stays in memory, in bytes; journalMemory is that of a journal, of a transaction or of statements: once one
+	// statement of a transaction has made it a file, all that follow write to that.
 	tempMemory    = 256 << 10
 	journalMemory = 16 << 20
 	// tempChunk is the size of the pieces of that memory, which are used again and again: journals of most transactions take one.
@@ -53,7 +54,8 @@ const (
 // tempFile is one temporary file: in memory while small, then a nameless file.
 type tempFile struct {
 	space   *TempSpace
-	journal bool // it is bounded by what a transaction may change, and not by the space
+	memory  int64 // how much of it stays in memory
+	journal bool  // of a transaction: it is bounded by what that may change, and not by the space
 	f       *os.File
 	size    int64
 	asked   int64 // bytes of the disk that were asked for
@@ -62,8 +64,12 @@ type tempFile struct {
 	have   int64              // bytes in chunks that were written, or cleared; whatever follows may have been another file's, and reads as zeros
 }
 
-func newTempFile(tls *libc.TLS, journal bool) *tempFile {
-	t := &tempFile{journal: journal}
+// newTempFile returns a file of a connection for what SQLite opens with flags.
+func newTempFile(tls *libc.TLS, flags int32) *tempFile {
+	t := &tempFile{memory: tempMemory, journal: flags&sqlite3.SQLITE_OPEN_MAIN_JOURNAL != 0}
+	if flags&(sqlite3.SQLITE_OPEN_MAIN_JOURNAL|sqlite3.SQLITE_OPEN_SUBJOURNAL) != 0 {
+		t.memory = journalMemory
+	}
 	if s, ok := vfs.temps.Load(tls); ok {
 		t.space = s.(*TempSpace)
 	}
@@ -176,11 +182,7 @@ func (t *tempFile) writeAt(b []byte, off int64) int32 {
 	if !t.grow(end) {
 		return sqlite3.SQLITE_FULL
 	}
-	memory := int64(tempMemory)
-	if t.journal {
-		memory = journalMemory
-	}
-	if t.f != nil || end > memory {
+	if t.f != nil || end > t.memory {
 		if !t.room(end) {
 			return sqlite3.SQLITE_FULL
 		}

@@ -86,7 +86,7 @@ func TestTempFile(t *testing.T) {
 func testTempFile(t *testing.T) {
 	t.Helper()
 	space := &TempSpace{Dir: t.TempDir()}
-	f := &tempFile{space: space}
+	f := &tempFile{space: space, memory: tempMemory}
 	var model []byte
 	grow := func(n int) {
 		if n > len(model) {

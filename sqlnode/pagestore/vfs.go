@@ -199,7 +199,7 @@ func xOpen(tls *libc.TLS, _, zName, pFile uintptr, flags int32, pOut uintptr) in
 		if flags&temporary == 0 {
 			return sqlite3.SQLITE_CANTOPEN
 		}
-		c.index = vfs.files.add(slot{temp: newTempFile(tls, flags&sqlite3.SQLITE_OPEN_MAIN_JOURNAL != 0)})
+		c.index = vfs.files.add(slot{temp: newTempFile(tls, flags)})
 		c.methods = vfs.temp
 	} else {
 		if zName == 0 {
