@@ -286,8 +286,11 @@ func xUnlock(_ *libc.TLS, p uintptr, level int32) int32 {
 	return sqlite3.SQLITE_OK
 }
 
+// xCheckReservedLock says that somebody writes, always. SQLite asks for nothing but to know whether a journal that is there was left by a crash, and is to be rolled back
+// (hasHotJournal). None is: a journal ends with its connection. One that a rollback was not done with, since the store had been replaced, must not write its pages into
+// what came after.
 func xCheckReservedLock(_ *libc.TLS, _, out uintptr) int32 {
-	*at[int32](out) = 0
+	*at[int32](out) = 1
 	return sqlite3.SQLITE_OK
 }
 
