@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"a closed writer's ring answers", "ring.go", "r.mu.ended, r.mu.list, r.mu.bytes = true, nil, 0", "_ = 0", "TestReaderOfAnEarlierWriter"},
 	{"cursors of other runs count", "cursor.go", "if run == 0 || cursor>>cursorBits != int64(run) {", "if false {", "TestRestoredFileIsAskedFromItsBeginning|TestCursors"},
 	{"pushes go on from other files", "reader.go", "if from != (Mark{}) && !from.Of(r.me.Identity) {", "if false {", "TestPushFromAnotherFile"},
-	{"a mark is of two states", "site.go", "upto: h.Vector[h.Site], seq: h.Seq}", "upto: h.Vector[h.Site], seq: h.Seq + 1}", "TestPushes|TestConverge"},
+	{"a mark is of two states", "mark.go", "upto: h.Vector[h.Site], seq: h.Seq}", "upto: h.Vector[h.Site], seq: h.Seq + 1}", "TestPushes|TestConverge"},
 	{"rewound file keeps its number", "identity.go", "if s.me.Site == 0 || v[s.me.Site] <= s.me.hlc {", "if true {", "TestRewoundFile"},
 	{"snapshot keeps its identity", "snapshot.go", "SET site=NULL, hlc=0, file=?", "SET one=1, file=file WHERE ? IS NOT NULL", "TestBackupUnderANewNumber"},
 	{"snapshot forgets its own history", "snapshot.go", "WHERE site IS NOT NULL AND hlc>0", "WHERE site IS NULL", "TestBackupUnderANewNumber"},
