@@ -2,6 +2,7 @@ package pagestore
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 
@@ -211,7 +212,10 @@ func (t *tempFile) readAt(b []byte, off int64) int32 {
 		n = int(min(int64(len(b)), t.size-off))
 		k := 0
 		if t.f != nil {
-			k, _ = t.f.ReadAt(b[:n], off) // behind its end is a hole
+			var err error
+			if k, err = t.f.ReadAt(b[:n], off); err != nil && err != io.EOF { // behind its end is a hole
+				return sqlite3.SQLITE_IOERR_READ // of a journal, zeros would end a rollback halfway
+			}
 		} else {
 			t.each(off, min(off+int64(n), t.have), func(p []byte) { k += copy(b[k:], p) })
 		}

@@ -167,3 +167,17 @@ func TestRollbackJournal(t *testing.T) {
 	want(t, w, "select count(*) from t where a='new'", "[[100]]")
 	want(t, w, "pragma integrity_check", `[["ok"]]`)
 }
+
+// A temporary file that can't be read is no file of zeros: a rollback would take them for the end of its journal.
+func TestTempFileUnreadable(t *testing.T) {
+	must(t, registerVFS())
+	f := &tempFile{space: &TempSpace{Dir: t.TempDir()}, memory: tempMemory}
+	b := make([]byte, tempMemory+1)
+	if rc := f.writeAt(b, 0); rc != sqlite.CodeOK || f.f == nil {
+		t.Fatal(rc)
+	}
+	must(t, f.f.Close())
+	if rc := f.readAt(b, 0); rc&0xff != sqlite.CodeIOErr {
+		t.Errorf("result code %d", rc)
+	}
+}
